@@ -1,0 +1,147 @@
+"""Peer messages <-> bytes. A frame's payload is the array ``[seq, message]``; `seq` counts a link's messages (R4).
+
+Versions travel with a table of the incarnations that the message mentions, so that a name of some twenty bytes
+goes over the wire once a message and not once a version. A message type that this version does not know is
+read as a bare :class:`~kvnode.core.messages.Message`, which the core ignores (R11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ..core import messages as m
+from ..core.entry import NO_VECTOR, Siblings, Version
+from ..core.ticks import Dot, Incarnation, is_incarnation
+
+MAX_FRAME_BYTES: Final = 8 << 20
+
+Item = tuple[int, int, dict[int, int], bytes, bytes]
+"""Incarnation (by index), tick, vector (by index), body, signature."""
+
+
+class PeerCodecError(ValueError):
+    """Bytes that are no peer message."""
+
+
+class _Versions(msgspec.Struct, array_like=True, frozen=True, tag=6):
+    incs: tuple[Incarnation, ...]
+    items: tuple[Item, ...]
+
+
+class _PathTell(msgspec.Struct, array_like=True, frozen=True, tag=12):
+    incs: tuple[Incarnation, ...]
+    paths: tuple[tuple[bytes, tuple[Item, ...], tuple[Dot, ...]], ...]
+
+
+_Wire = (
+    m.Hello
+    | m.Digest
+    | m.DigestAsk
+    | m.DigestBuckets
+    | m.DigestParts
+    | _Versions
+    | m.End
+    | m.Ack
+    | m.PrintAsk
+    | m.PrintTell
+    | m.PathAsk
+    | _PathTell
+    | m.Event
+    | m.Check
+    | m.Ping
+    | m.Pong
+    | m.PingReq
+    | m.PingAck
+)
+_TAGS: Final = frozenset([*range(1, 15), *range(20, 24)])
+
+_encoder = msgspec.msgpack.Encoder()
+_envelope = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw])
+_decoder = msgspec.msgpack.Decoder(_Wire)
+_any = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+
+class Framed(NamedTuple):
+    """A message with its number on the link."""
+
+    seq: int
+    message: m.Message
+
+
+class _Table:
+    """Collects the incarnations of a message."""
+
+    def __init__(self) -> None:
+        self.index: dict[Incarnation, int] = {}
+
+    def items(self, versions: Iterable[Version]) -> tuple[Item, ...]:
+        return tuple(
+            (self.of(v.inc), v.tick, {self.of(i): t for i, t in v.vector.items()}, v.body, v.sig) for v in versions
+        )
+
+    def of(self, inc: Incarnation) -> int:
+        return self.index.setdefault(inc, len(self.index))
+
+    @property
+    def incs(self) -> tuple[Incarnation, ...]:
+        return tuple(self.index)
+
+
+def encode(seq: int, message: m.Message) -> bytes:
+    """The payload of a frame."""
+    return _encoder.encode((seq, _to_wire(message)))
+
+
+def _to_wire(message: m.Message) -> object:
+    table = _Table()
+    if isinstance(message, m.Versions):
+        items = table.items(message.versions)
+        return _Versions(table.incs, items)
+    if isinstance(message, m.PathTell):
+        paths = tuple((key, table.items(siblings), gone) for key, siblings, gone in message.paths)
+        return _PathTell(table.incs, paths)
+    return message
+
+
+def decode(payload: bytes) -> Framed:
+    """Read a frame's payload; PeerCodecError says what is wrong with it."""
+    try:
+        seq, raw = _envelope.decode(payload)
+        wire = _decode_known(raw)
+        return Framed(seq, _from_wire(wire) if wire is not None else m.Message())
+    except (msgspec.MsgspecError, ValueError, IndexError, RecursionError) as err:
+        raise PeerCodecError(f"not a peer message: {err}") from None
+
+
+def _decode_known(raw: msgspec.Raw) -> object | None:
+    try:
+        return _decoder.decode(raw)
+    except msgspec.ValidationError:
+        fields = _any.decode(raw)
+        if fields and msgspec.msgpack.decode(fields[0]) not in _TAGS:
+            return None
+        raise
+
+
+def _from_wire(wire: object) -> m.Message:
+    if isinstance(wire, _Versions):
+        return m.Versions(_versions(wire.incs, wire.items))
+    if isinstance(wire, _PathTell):
+        return m.PathTell(tuple((key, _versions(wire.incs, items), gone) for key, items, gone in wire.paths))
+    assert isinstance(wire, m.Message)
+    return wire
+
+
+def _versions(incs: tuple[Incarnation, ...], items: tuple[Item, ...]) -> Siblings:
+    for inc in incs:
+        if not is_incarnation(inc):
+            raise PeerCodecError(f"{inc!r} is no incarnation")
+    if any(min(i, *vector, 0) < 0 for i, _, vector, _, _ in items):
+        raise PeerCodecError("a negative index")
+    return tuple(
+        Version.received(incs[i], tick, {incs[n]: t for n, t in vector.items()} if vector else NO_VECTOR, body, sig)
+        for i, tick, vector, body, sig in items
+    )

@@ -1,0 +1,233 @@
+"""Versions, and the sibling set of a path: merging, superseding, and the record an entry is stored as.
+
+A version travels as an *envelope* (incarnation, tick, vector, signature) around a *body*: one MessagePack
+array that the writer encoded and everybody stores and relays verbatim, fields it does not know included. The
+vector is outside the body because each node may strip it once the version is stable (rule R1).
+
+The sibling set of a path is a set of versions none of which covers another: the optimised OR-set merge of
+Almeida et al. (dotted version vectors, 2010-2014), which is commutative, associative and idempotent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from .path import Path, path_key
+from .ticks import Dot, Incarnation
+
+VALUE: Final = 0
+TOMBSTONE: Final = 1
+
+NO_VECTOR: Final[Mapping[Incarnation, int]] = {}
+
+
+class Body(msgspec.Struct, array_like=True, frozen=True):
+    """What the writer states. `value` is one MessagePack object, `stamp` a hybrid clock reading (see stamp.py),
+    `author` free text naming the writing agent or user, `principal` the authenticated one (None until users exist),
+    `expiry` the time of expiry in milliseconds since 1970 UTC, or None.
+    """
+
+    path: tuple[str | int, ...]
+    stamp: int
+    kind: int
+    value: msgspec.Raw
+    author: str = ""
+    principal: str | None = None
+    expiry: int | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_body = msgspec.msgpack.Decoder(Body).decode
+NIL: Final = msgspec.Raw(b"\xc0")
+
+
+class Version:
+    """One version of one path. Immutable; equal if the dot is equal (rule: no dot names two changes).
+
+    `vector` holds the highest tick at this path, per incarnation, that this version supersedes; its own dot is
+    not repeated there. It may hold an earlier tick of its own incarnation only implicitly: an incarnation's
+    writes at one path follow one another, so a dot covers all earlier ticks of its incarnation there.
+    """
+
+    __slots__ = ("body", "expiry", "inc", "kind", "sig", "stamp", "tick", "vector")
+
+    inc: Incarnation
+    tick: int
+    vector: Mapping[Incarnation, int]
+    body: bytes
+    sig: bytes
+    stamp: int
+    kind: int
+    expiry: int | None
+
+    def __init__(
+        self,
+        inc: Incarnation,
+        tick: int,
+        vector: Mapping[Incarnation, int],
+        body: bytes,
+        sig: bytes,
+        stamp: int,
+        kind: int,
+        expiry: int | None,
+    ) -> None:
+        self.inc = inc
+        self.tick = tick
+        self.vector = vector
+        self.body = body
+        self.sig = sig
+        self.stamp = stamp
+        self.kind = kind
+        self.expiry = expiry
+
+    @classmethod
+    def make(cls, dot: Dot, vector: Mapping[Incarnation, int], body: Body, sig: bytes = b"") -> Version:
+        """A version that is written here and now."""
+        return cls(dot.inc, dot.tick, vector, _encode(body), sig, body.stamp, body.kind, body.expiry)
+
+    @classmethod
+    def received(
+        cls, inc: Incarnation, tick: int, vector: Mapping[Incarnation, int], body: bytes, sig: bytes
+    ) -> Version:
+        """A version from outside; its body is checked. Raises ValueError (msgspec's errors are ones)."""
+        head = _decode_body(body)
+        Path(head.path)
+        return cls(inc, tick, vector, body, sig, head.stamp, head.kind, head.expiry)
+
+    @property
+    def dot(self) -> Dot:
+        """The name of this change."""
+        return Dot(self.inc, self.tick)
+
+    @property
+    def details(self) -> Body:
+        """The decoded body."""
+        return _decode_body(self.body)
+
+    @property
+    def key(self) -> bytes:
+        """The key of its path."""
+        return path_key(self.details.path)
+
+    @property
+    def is_tombstone(self) -> bool:
+        """Whether this is a delete."""
+        return self.kind != VALUE
+
+    def is_gone(self, now_ms: int) -> bool:
+        """Whether it reads as deleted: a tombstone, or expired."""
+        return self.kind != VALUE or (self.expiry is not None and self.expiry <= now_ms)
+
+    def covers(self, other: Version) -> bool:
+        """Whether this version is, or supersedes, the other one of the same path."""
+        if other.inc == self.inc:
+            return other.tick <= self.tick
+        return other.tick <= self.vector.get(other.inc, 0)
+
+    def stripped(self) -> Version:
+        """The same version without its vector, once it is stable."""
+        return Version(self.inc, self.tick, NO_VECTOR, self.body, self.sig, self.stamp, self.kind, self.expiry)
+
+    @property
+    def order(self) -> tuple[int, str, int]:
+        """Sort key of policy ``newest``: stamp, then dot."""
+        return (self.stamp, self.inc, self.tick)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Version) and self.inc == other.inc and self.tick == other.tick and self.body == other.body
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.inc, self.tick))
+
+    def __repr__(self) -> str:
+        what = "del" if self.is_tombstone else "val"
+        return f"<{what} {Path(self.details.path)} {self.inc}:{self.tick} over {dict(self.vector)}>"
+
+
+Siblings = tuple[Version, ...]
+"""The versions of one path, in order of their dots. Never empty in the tree."""
+
+
+class Merged(NamedTuple):
+    """What merging a version into siblings gives: the new siblings, and which versions that removed."""
+
+    siblings: Siblings
+    removed: Siblings
+    added: bool
+
+
+def merge(siblings: Siblings, new: Version) -> Merged:
+    """Merge a version whose dot was not known before into the siblings of its path."""
+    if any(old.covers(new) for old in siblings):
+        return Merged(siblings, (), False)
+    kept = [old for old in siblings if not new.covers(old)]
+    removed = tuple(old for old in siblings if new.covers(old))
+    return Merged(ordered([*kept, new]), removed, True)
+
+
+def ordered(versions: Iterable[Version]) -> Siblings:
+    """Siblings in their canonical order."""
+    return tuple(sorted(versions, key=lambda v: (v.inc, v.tick)))
+
+
+def vector_over(siblings: Sequence[Version], own: Incarnation) -> dict[Incarnation, int]:
+    """The vector of a write that supersedes `siblings`: their dots and all that they supersede, less `own`."""
+    vector: dict[Incarnation, int] = {}
+    for version in siblings:
+        for inc, tick in version.vector.items():
+            if tick > vector.get(inc, 0):
+                vector[inc] = tick
+        if version.tick > vector.get(version.inc, 0):
+            vector[version.inc] = version.tick
+    vector.pop(own, None)
+    return vector
+
+
+def fingerprint(version: Version) -> int:
+    """A 64-bit hash of dot and body: what fingerprints (R5) and the dump agree on."""
+    text = b"%b:%d:%b" % (version.inc.encode(), version.tick, version.body)
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
+
+
+# -- the stored record ---------------------------------------------------------------------------------------
+
+_Record = list[tuple[str, int, dict[str, int], bytes, bytes]]
+_decode_record = msgspec.msgpack.Decoder(_Record).decode
+
+
+def encode_record(siblings: Siblings) -> bytes:
+    """The siblings of a path as one stored record."""
+    return _encode([(v.inc, v.tick, v.vector, v.body, v.sig) for v in siblings])
+
+
+def decode_record(record: bytes) -> Siblings:
+    """Read a stored record; ValueError if it is malformed."""
+    return tuple(Version.received(*fields) for fields in _decode_record(record))
+
+
+def body_of(
+    path: tuple[str | int, ...],
+    stamp: int,
+    value: bytes | None,
+    author: str = "",
+    principal: str | None = None,
+    expiry: int | None = None,
+) -> Body:
+    """The body of a write; `value` is one encoded MessagePack object, None a delete."""
+    if value is None:
+        return Body(path, stamp, TOMBSTONE, NIL, author, principal, expiry)
+    return Body(path, stamp, VALUE, msgspec.Raw(value), author, principal, expiry)
+
+
+def plain(value: bytes) -> Any:
+    """Decode a value of the system's own tree (no extension types there); None if it is not plain MessagePack."""
+    try:
+        return msgspec.msgpack.decode(value)
+    except (msgspec.DecodeError, ValueError):
+        return None

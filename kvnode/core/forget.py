@@ -1,0 +1,144 @@
+"""Stable versions, stripping, forgetting, void ticks (R1, R2, R3). No timer decides anything here: only durable
+knowledge of every member does.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Final
+
+from . import marks
+from .acks import Acks
+from .effects import Now
+from .entry import Siblings, Version
+from .state import State
+from .ticks import Incarnation, Ticks, is_volatile, name_of, volatile_twin
+
+
+class Forget:
+    """Runs when acknowledgements came in; works off the paths that hold a vector or a tombstone, a batch at a time."""
+
+    def __init__(self, state: State, acks: Acks) -> None:
+        self._state: Final = state
+        self._acks: Final = acks
+        self._floors: dict[Incarnation, Ticks] = {}
+        self.due: int | None = None
+        self._left = 0
+
+    def soon(self, now: Now) -> None:
+        """Something was acknowledged: look at everything once."""
+        self._left = len(self._state.unsettled)
+        if self.due is None:
+            self.due = now.mono + self._state.limits.forget_delay_ms
+
+    def wake(self, now: Now) -> list[Incarnation]:
+        """Strip and forget what is stable, void what nobody can fill; gives the incarnations whose known grew."""
+        if self.due is None or now.mono < self.due:
+            return []
+        self.due = None
+        self._floors.clear()
+        voided = self._void(now)
+        unsettled = self._state.unsettled
+        batch = list(islice(unsettled, min(self._left, self._state.limits.forget_batch)))
+        for key in batch:
+            del unsettled[key]
+            if not self._settle(key, now):
+                unsettled[key] = None  # to the end: the next batch is other paths
+        self._left -= len(batch)
+        if self._left > 0 and batch:
+            self.due = now.mono + 1
+        return voided
+
+    def _floor(self, inc: Incarnation) -> Ticks:
+        floor = self._floors.get(inc)
+        if floor is None:
+            floor = self._floors[inc] = self._acks.floor(inc)
+        return floor
+
+    def is_stable(self, version: Version) -> bool:
+        """R1: every member holds durably the dot, and for each element n:t of the vector (the version's own dot is
+        one) all ticks 1..t of n.
+        """
+        if not self._floor(version.inc).covers(1, version.tick):
+            return False
+        return all(self._floor(inc).covers(1, tick) for inc, tick in version.vector.items())
+
+    def _settle(self, key: bytes, now: Now) -> bool:
+        """Strip and forget at one path; says whether nothing is left to do there."""
+        state = self._state
+        siblings = state.tree.get(key)
+        if not siblings:
+            return True
+        new: Siblings = tuple(v.stripped() if v.vector and self.is_stable(v) else v for v in siblings)
+        if len(_durable(new)) <= 1:
+            new = tuple(v for v in new if not (v.is_gone(now.wall) and self._alone(v, new) and self.is_stable(v)))
+        elif any(v.is_gone(now.wall) for v in new):
+            marks.hit("forget-blocked-by-sibling")
+        if [(v.dot, len(v.vector)) for v in new] != [(v.dot, len(v.vector)) for v in siblings]:
+            marks.hit("forget" if len(new) < len(siblings) else "strip")
+            state.put(key, new, notify=False)
+            state.unsettled.pop(key, None)
+        return not any(v.vector or v.is_tombstone or v.expiry is not None for v in new)
+
+    def _alone(self, version: Version, siblings: Siblings) -> bool:
+        """R2, R7: volatile versions never supersede durable ones, so a durable tombstone is alone beside them; a
+        volatile one must be really alone.
+        """
+        return len(siblings) == 1 or (not is_volatile(version.inc) and len(_durable(siblings)) == 1)
+
+    # -- void ticks ------------------------------------------------------------------------------------------
+
+    def _void(self, now: Now) -> list[Incarnation]:
+        state = self._state
+        if state.view is not None:
+            return []
+        out = []
+        for base in state.closed:
+            for inc in (base, volatile_twin(base)):
+                ticks = state.known[inc]
+                if ticks.is_whole or name_of(inc) in self._acks.duplicates or not self._agreed(base, inc):
+                    continue
+                marks.hit("void")
+                state.learn(inc, Ticks.upto(ticks.highest))
+                out.append(inc)
+        return out
+
+    def _agreed(self, base: Incarnation, inc: Incarnation) -> bool:
+        """R3: every member has the closing mark, and the same known of the incarnation, both durably."""
+        state = self._state
+        if base not in state.durable_marks or state.durable[inc] != state.known[inc]:
+            return False
+        for name in self._acks.others():
+            held = self._acks.current(name)
+            if held is None or base not in held.marks or held.known[inc] != state.known[inc]:
+                return False
+        return True
+
+    # -- explaining ------------------------------------------------------------------------------------------
+
+    def explain(self, key: bytes) -> list[str]:
+        """Why the versions at `key` are not stripped or forgotten yet, a line each."""
+        state = self._state
+        self._floors.clear()
+        out = []
+        if self._acks.duplicates:
+            out.append(f"two live processes of one name: {', '.join(sorted(self._acks.duplicates))}")
+        for version in state.tree.get(key):
+            if not (version.vector or version.is_tombstone):
+                continue
+            for inc, tick in {**version.vector, version.inc: version.tick}.items():
+                if not state.durable[inc].covers(1, tick):
+                    out.append(f"{version.dot}: this node lacks ticks of {inc} up to {tick}")
+                for name in self._acks.others():
+                    held = self._acks.current(name)
+                    if held is None:
+                        out.append(f"{version.dot}: nothing heard from {name} since this node started")
+                    elif not held.known[inc].covers(1, tick):
+                        out.append(f"{version.dot}: {name} has not acknowledged {inc} up to {tick}")
+        if len(_durable(state.tree.get(key))) > 1:
+            out.append("concurrent versions stand beside each other: resolve the conflict")
+        return out
+
+
+def _durable(siblings: Siblings) -> list[Version]:
+    return [v for v in siblings if not is_volatile(v.inc)]

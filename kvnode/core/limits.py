@@ -1,0 +1,57 @@
+"""The named bounds of a replica. All times in milliseconds, all sizes in bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds and delays; every queue, message and loop of the core is held by one of these."""
+
+    max_skew_ms: int = 60_000
+    """A remote stamp further ahead of the local clock does not move it."""
+    max_value_bytes: int = 1 << 20
+    """The largest encoded value of one version."""
+    max_batch_changes: int = 10_000
+    """Changes in one atomic batch."""
+    chunk_bytes: int = 1 << 16
+    """Versions of a session go out in messages of about this size."""
+    window_bytes: int = 1 << 19
+    """Given to a link before the driver has said that its queue drained; what is over stays a set of missing dots."""
+    recent_incarnations: int = 16
+    """Listed in full in a digest; the others are hashed."""
+    ack_delay_ms: int = 5
+    """Own acknowledgements are joined for this long."""
+    relay_ack_delay_ms: int = 200
+    """Acknowledgements of third parties are joined for this long."""
+    beat_ms: int = 10_000
+    """A process shows that it lives by an acknowledgement at least this often."""
+    lazy_ms: int = 300
+    """A relayed change goes to a peer that is itself linked to the origin only after this time without its ack."""
+    check_ms: int = 30_000
+    """Quiet links compare known and fingerprints this often."""
+    forget_delay_ms: int = 50
+    """Stripping and forgetting run this long after an acknowledgement."""
+    forget_batch: int = 2_000
+    """Paths looked at in one such run."""
+    close_delay_ms: int = 5_000
+    """An incarnation of ours that turned up is closed by a new record only after this time: a clone may live."""
+    duplicate_grace_ms: int = 3_000
+    """Signs of life of an older session that come within this time of the newer one are a restart, not a clone."""
+    duplicate_clear_ms: int = 30_000
+    """Without a sign of life for this long, a session is no longer counted as live."""
+    settle_parts: int = 8
+    """Into so many parts a differing range is split."""
+    settle_leaf: int = 16
+    """A range with no more paths is listed."""
+    settle_paths: int = 256
+    """Paths in one question of a settle."""
+    event_sessions: int = 1_024
+    """Senders of events whose last number is remembered."""
+    quarantine: int = 1_000
+    """Dropped versions kept for inspection."""
+    early_acks: int = 256
+    """Acknowledgements held until the digest that they refer to is resolved."""
+    sessions_per_name: int = 3
+    """Processes of one name whose acknowledgements are remembered."""

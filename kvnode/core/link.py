@@ -1,0 +1,96 @@
+"""One link to a peer, as the replica sees it: what was said in its hello, and the estimates that hang on it (R9)."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from .effects import LinkId
+from .entry import Version
+from .messages import AckState, KeyRange
+from .path import Pattern
+from .ticks import Incarnation, Known, Ticks
+
+
+@dataclass(slots=True)
+class Sending:
+    """A difference session towards the peer (R4): keys still to send, and what was frozen at its start."""
+
+    keys: deque[bytes]
+    ranges: dict[Incarnation, Ticks]
+    incs: tuple[Incarnation, ...]
+    settle: bool
+
+
+@dataclass(slots=True)
+class Walk:
+    """A settle with the peer (R5): ranges still to compare, paths still to ask; one question is under way."""
+
+    ranges: list[KeyRange]
+    paths: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Telling:
+    """What the peer has yet to hear about one process's acknowledgements: None is all of it."""
+
+    changed: set[Incarnation] | None
+
+
+@dataclass(slots=True)
+class Link:
+    """State of a link. `dialled`: this side opened it. `est` is None until the peer's digest is resolved."""
+
+    id: LinkId
+    dialled: bool
+    since: int
+    name: str = ""
+    session: int = 0
+    features: frozenset[str] = frozenset()
+    view: tuple[Pattern, ...] | None = None
+    partial: bool = False
+    marks: frozenset[Incarnation] = frozenset()
+    links: frozenset[str] = frozenset()
+    heard_after_hello: bool = False
+    said: Known = field(default_factory=Known)
+    """`known` as it was when our hello gave its hash."""
+    est: Known | None = None
+    base: Known = field(default_factory=Known)
+    """The peer's known as its digest told it: what its first acknowledgements refer to."""
+    resolving: Known | None = None
+    """The estimate while buckets of the peer's digest are still asked for."""
+    seq_out: int = 0
+    seq_in: int = 0
+    window: int = 0
+    sending: Sending | None = None
+    outbox: list[Version] = field(default_factory=list)
+    dirty: dict[Incarnation, None] = field(default_factory=dict)
+    """known minus est lies within these incarnations, but for what the running session covers."""
+    lazy_at: int | None = None
+    digests_in: int = 0
+    digests_out: int = 0
+    taint: int = -1
+    """A version was refused (R3) when this many digests had gone out: ranges of sessions up to there are void."""
+    walk: Walk | None = None
+    settled: bool = False
+    introduced: bool = False
+    tell: dict[tuple[str, int], Telling] = field(default_factory=dict)
+    early_acks: list[AckState] = field(default_factory=list)
+    """Acknowledgements that came before the digest they refer to was resolved."""
+    ack_at: int | None = None
+    check_at: int = 0
+    mismatches: int = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether the hello came."""
+        return bool(self.name)
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether the peer is a full replica."""
+        return not self.partial
+
+    def sees(self, path: tuple[str | int, ...]) -> bool:
+        """Whether the peer's view has this path."""
+        return self.view is None or any(p.matches(path) for p in self.view)

@@ -1,0 +1,192 @@
+"""Every message between peers, as a frozen typed value. `kvnode.codec.peer` turns them into bytes and back.
+
+Known ranges travel as ``{incarnation: bounds}`` with the flat half-open bounds of :class:`~.ticks.Ticks`. Tags
+below 64 belong to peers; a client's messages have higher ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from .entry import Siblings, Version
+from .ticks import Dot, Incarnation
+
+Ranges = Mapping[Incarnation, tuple[int, ...]]
+
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """Base of all peer messages."""
+
+
+class Hello(Message, frozen=True, array_like=True, tag=1):
+    """First on every link, in both directions.
+
+    `session` is random per process; `marks` are the closed incarnations whose closing record is durable here (R3);
+    `view` the patterns of a partial replica, None for a full one (R8); `known_hash` the hash of all of `known`;
+    `links` the names this node is linked to.
+    """
+
+    protocol_min: int
+    protocol_max: int
+    cluster: str
+    name: str
+    session: int
+    inc: Incarnation | None
+    marks: tuple[Incarnation, ...]
+    features: tuple[str, ...]
+    view: tuple[str, ...] | None
+    known_hash: int
+    links: tuple[str, ...]
+
+
+class Digest(Message, frozen=True, array_like=True, tag=2):
+    """`known`, compact: the recently changed incarnations in full and a hash over all others. Replaces every
+    estimate the receiver had (R9) and starts a new difference session towards the sender.
+    """
+
+    recent: Ranges
+    rest_hash: int
+
+
+class DigestAsk(Message, frozen=True, array_like=True, tag=3):
+    """The hash over the rest differs: asks for the hashes of all buckets, or for the named buckets in full."""
+
+    buckets: tuple[int, ...] | None = None
+
+
+class DigestBuckets(Message, frozen=True, array_like=True, tag=4):
+    """The hash of each bucket of incarnations."""
+
+    hashes: tuple[int, ...]
+
+
+class DigestParts(Message, frozen=True, array_like=True, tag=5):
+    """The named buckets in full."""
+
+    buckets: tuple[int, ...]
+    known: Ranges
+
+
+class Versions(Message, frozen=True, array_like=True, tag=6):
+    """Versions that the receiver lacks, live or in a session."""
+
+    versions: tuple[Version, ...]
+
+
+class End(Message, frozen=True, array_like=True, tag=7):
+    """End of a difference session (R4): the known ranges frozen at its start, less the dots then live, as far as the
+    receiver lacked them; then the sender's hash of known and fingerprint of its tree (R5). `epoch` counts the digests
+    that the sender had got on this link. `settle` asks the receiver to compare in any case, not just when the hashes
+    of known are equal.
+    """
+
+    ranges: Ranges
+    known_hash: int
+    fingerprint: int
+    epoch: int
+    settle: bool
+
+
+class AckState(msgspec.Struct, frozen=True, array_like=True):
+    """What a process of a member holds durably: the listed incarnations replace what was said of them before.
+
+    `beat` counts up as long as the process lives; `marks` and `links` are complete, as in :class:`Hello`. With
+    `as_digest` all incarnations that are not listed are held as far as the sender's own digest on this link said: so
+    the first word about a process costs only the difference.
+    """
+
+    name: str
+    session: int
+    beat: int
+    known: Ranges
+    marks: tuple[Incarnation, ...]
+    links: tuple[str, ...]
+    as_digest: bool = False
+
+
+class Ack(Message, frozen=True, array_like=True, tag=8):
+    """Acknowledgements: the sender's own, and relayed ones of third parties."""
+
+    states: tuple[AckState, ...]
+
+
+KeyRange = tuple[bytes, bytes]
+
+
+class PrintAsk(Message, frozen=True, array_like=True, tag=9):
+    """Asks for the fingerprints inside these key ranges (range-based set reconciliation, Meyer 2022)."""
+
+    ranges: tuple[KeyRange, ...]
+
+
+class PrintTell(Message, frozen=True, array_like=True, tag=10):
+    """Answers: parts of the ranges with the fingerprint of each, and ranges so small that each of their paths is
+    listed with its fingerprint. `asked` repeats the question.
+    """
+
+    asked: tuple[KeyRange, ...]
+    parts: tuple[tuple[bytes, bytes, int], ...]
+    leaves: tuple[tuple[bytes, bytes, tuple[tuple[bytes, int], ...]], ...]
+
+
+class PathAsk(Message, frozen=True, array_like=True, tag=11):
+    """These paths differ: per key the dots that the asker holds there."""
+
+    paths: tuple[tuple[bytes, tuple[Dot, ...]], ...]
+
+
+class PathTell(Message, frozen=True, array_like=True, tag=12):
+    """Per key the complete siblings held, and those of the asker's dots that the teller knows and does not hold."""
+
+    paths: tuple[tuple[bytes, Siblings, tuple[Dot, ...]], ...]
+
+
+class Event(Message, frozen=True, array_like=True, tag=13):
+    """An unversioned, unstored message on a path; deduplicated by (session, seq), in order per sender."""
+
+    name: str
+    session: int
+    seq: int
+    path: tuple[str | int, ...]
+    value: bytes
+    author: str = ""
+    principal: str | None = None
+
+
+class Check(Message, frozen=True, array_like=True, tag=14):
+    """Periodic comparison on a quiet link: hash of known and fingerprint of the tree."""
+
+    known_hash: int
+    fingerprint: int
+
+
+class Ping(Message, frozen=True, array_like=True, tag=20):
+    """Liveness probe of a link, answered by :class:`Pong` with the same number."""
+
+    number: int
+
+
+class Pong(Message, frozen=True, array_like=True, tag=21):
+    """Answer to :class:`Ping`."""
+
+    number: int
+
+
+class PingReq(Message, frozen=True, array_like=True, tag=22):
+    """Asks the receiver whether it hears from the node `name` (indirect probe of SWIM)."""
+
+    number: int
+    name: str
+
+
+class PingAck(Message, frozen=True, array_like=True, tag=23):
+    """Answer to :class:`PingReq`: milliseconds since the named node was heard directly, None if it is not linked."""
+
+    number: int
+    name: str
+    heard_ms: int | None

@@ -1,0 +1,516 @@
+"""The replica: a pure state machine from inputs (writes, messages, links, time) to effects.
+
+No I/O, clock, async or global randomness. One task owns it and calls it; nothing awaits inside. After any input,
+:meth:`Replica.take_effects` gives what is to be done, in order of durability, and :attr:`Replica.next_deadline` when
+:meth:`Replica.wake` is due. The parts: `state` (what is held), `sync` (digests, sessions, relay), `acks`, `settle`,
+`forget`, `identity` (incarnations and records).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from . import marks
+from .acks import Acks
+from .effects import Acked, Change, Deliver, Effect, LinkId, Loaded, Now, Refused, Wrote
+from .entry import Version, body_of, vector_over
+from .forget import Forget
+from .identity import Identity
+from .limits import Limits
+from .link import Link
+from .messages import (
+    PROTOCOL_MAX,
+    PROTOCOL_MIN,
+    Ack,
+    Check,
+    Digest,
+    DigestAsk,
+    DigestBuckets,
+    DigestParts,
+    End,
+    Event,
+    Hello,
+    Message,
+    PathAsk,
+    PathTell,
+    PrintAsk,
+    PrintTell,
+    Versions,
+)
+from .path import Path, Pattern
+from .policy import Policy, live
+from .settle import Settle
+from .stamp import wall_ms
+from .state import State
+from .sync import Sync
+from .ticks import Dot, Incarnation, Known, check_name, is_incarnation, is_volatile, name_of, volatile_twin
+from .tree import Tree
+
+
+class Replica:
+    """One node's replica.
+
+    `name` is the node's, `session` 64 random bits per process start, `random_bits(n)` gives n random bits from
+    outside, `loaded` what the store held, `view` the patterns of a partial replica (None: full), `cluster` must be
+    equal on all peers.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        session: int,
+        random_bits: Callable[[int], int],
+        now: Now,
+        limits: Limits | None = None,
+        loaded: Loaded | None = None,
+        view: Sequence[Pattern] | None = None,
+        cluster: str = "kvnode",
+    ) -> None:
+        self.limits: Final = limits or Limits()
+        self.cluster: Final = cluster
+        shown = None if view is None else tuple(view)
+        self.state: Final = State(check_name(name), session, random_bits, self.limits, loaded or Loaded(), shown)
+        self.links: Final[dict[LinkId, Link]] = {}
+        self.acks: Final = Acks(self.state, self.links, self._send)
+        self.sync: Final = Sync(self.state, self.links, self._send)
+        self.settle: Final = Settle(self.state, self._send, self._take)
+        self.forget: Final = Forget(self.state, self.acks)
+        self.identity: Final = Identity(self.state, self.acks, self._write_own, now)
+        self._events: dict[int, int] = {}
+        self._event_seq = 0
+        self._last = now
+        self._handlers: Final[dict[type[Message], Callable[[Link, Any, Now], None]]] = {
+            Versions: self._on_versions,
+            Ack: self._on_ack,
+            End: self._on_end,
+            Event: self._on_event,
+            Check: self._on_check,
+            Digest: self.sync.on_digest,
+            DigestAsk: self.sync.on_ask,
+            DigestBuckets: self.sync.on_buckets,
+            DigestParts: self.sync.on_parts,
+            PrintAsk: self.settle.answer_prints,
+            PrintTell: self.settle.on_prints,
+            PathAsk: self.settle.answer_paths,
+            PathTell: self.settle.on_paths,
+        }
+        self.forget.soon(now)
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.state.name
+
+    @property
+    def session(self) -> int:
+        """The process's session id."""
+        return self.state.session
+
+    @property
+    def tree(self) -> Tree:
+        """The entries; not to be changed from outside."""
+        return self.state.tree
+
+    @property
+    def known(self) -> Known:
+        """What this node knows; not to be changed from outside."""
+        return self.state.known
+
+    def members(self) -> frozenset[str]:
+        """The names that own an entry below ``@.nodes``."""
+        return self.state.members
+
+    def policy_of(self, path: tuple[str | int, ...]) -> Policy:
+        """The policy by which this path is read."""
+        return self.state.rules.of(path)
+
+    def ackers(self, dot: Dot) -> set[str]:
+        """The other members that hold this dot durably."""
+        return self.acks.ackers(dot)
+
+    def durable_here(self, dot: Dot) -> bool:
+        """Whether this dot is durable on this node."""
+        return self.state.is_durable(dot)
+
+    @property
+    def is_current(self) -> bool:
+        """False for a node that must complete a session before it serves as current (R5)."""
+        return not self.state.behind
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def propose(self, changes: Sequence[Change], now: Now) -> list[Wrote] | Refused:
+        """Make these changes, all or none; each supersedes the siblings held at its path."""
+        self._last = now
+        for change in changes:
+            refused = self._check(change, now)
+            if refused is not None:
+                return refused
+        if len(changes) > self.limits.max_batch_changes:
+            detail = f"a batch has at most {self.limits.max_batch_changes} changes, this one {len(changes)}"
+            return Refused("too_large", changes[0].path, detail)
+        if changes:
+            self.identity.mint(now)
+        return [self._write(change, now) for change in changes]
+
+    def _check(self, change: Change, now: Now) -> Refused | None:
+        path = change.path
+        if change.value is not None and len(change.value) > self.limits.max_value_bytes:
+            size = f"{len(change.value)} bytes; at most {self.limits.max_value_bytes} fit"
+            return Refused("too_large", path, f"the value has {size}")
+        if not path:
+            return Refused("reserved", path, "the root holds no value; write to a path below it")
+        if path[:2] in (("@", "nodes"), ("@", "partial")):
+            return Refused(
+                "reserved", path, "the node records are kept by the nodes; use 'kv node retire' to remove one"
+            )
+        if not self.state.in_view(path):
+            return Refused("reserved", path, "this partial replica does not hold that path")
+        if change.expect is None:
+            return None
+        have = frozenset(v.dot for v in live(self.tree.at(path), now.wall))
+        if have == change.expect:
+            return None
+        marks.hit("cas-refused")
+        return Refused("cas_failed", path, "the entry is no longer as it was read", have)
+
+    def _write(self, change: Change, now: Now) -> Wrote:
+        """One change under its own dot."""
+        state = self.state
+        assert state.inc is not None
+        key = change.path.key
+        inc = state.inc
+        if state.is_volatile_path(change.path):
+            inc = volatile_twin(inc)
+            if any(not is_volatile(v.inc) and not v.is_tombstone for v in state.tree.get(key)):
+                marks.hit("volatile-over-durable")
+                self._add_own(key, Change(change.path, None, change.author), state.inc, now)
+        return self._add_own(key, change, inc, now)
+
+    def _add_own(self, key: bytes, change: Change, inc: Incarnation, now: Now) -> Wrote:
+        state = self.state
+        over = state.tree.get(key)
+        if is_volatile(inc):
+            over = tuple(v for v in over if is_volatile(v.inc))  # R7
+        tick = state.counters.get(inc, 0) + 1
+        state.counters[inc] = tick
+        stamp = state.clock.tick(now.wall, max((v.stamp for v in over), default=0))
+        body = body_of(change.path, stamp, change.value, change.author, change.principal, change.expiry)
+        version = Version.make(Dot(inc, tick), vector_over(over, inc), body)
+        state.add(key, version)
+        self.sync.offer(version, None, now, change.path)
+        if is_volatile(inc):
+            self.acks.grown((inc,), now)
+        return Wrote(version.dot, stamp)
+
+    def _write_own(self, change: Change, now: Now) -> None:
+        """The identity's own record; it checks for itself."""
+        self._write(change, now)
+
+    def retire(self, name: str, now: Now) -> Refused | None:
+        """Remove a member for good: nobody waits for its acknowledgements any more, and its incarnations are closed."""
+        self._last = now
+        if name not in self.state.members:
+            return Refused("not_found", Path(("@", "nodes", name)), f"no member is called {name!r}")
+        self.identity.retire(name, now)
+        self._write(Change(Path(("@", "nodes", name)), None, author="retire"), now)
+        return None
+
+    def set_addresses(self, addresses: Sequence[str], now: Now) -> None:
+        """Where peers can reach this node; makes it a member. Writes nothing if the record says so already."""
+        self._last = now
+        self.identity.announce(tuple(addresses), now)
+
+    def send_event(self, path: Path, value: bytes, author: str, now: Now, principal: str | None = None) -> Event:
+        """Send an unstored message to all nodes."""
+        self._event_seq += 1
+        event = Event(self.name, self.session, self._event_seq, path, value, author, principal)
+        self.state.note(Deliver(event))
+        self._relay_event(event, None)
+        return event
+
+    # -- links -----------------------------------------------------------------------------------------------
+
+    def linked(self, link_id: LinkId, now: Now, *, dialled: bool = True) -> None:
+        """A connection to a peer stands; greet it."""
+        self._last = now
+        state = self.state
+        link = Link(link_id, dialled, now.mono, said=state.known.copy(), check_at=now.mono + self.limits.check_ms)
+        self.links[link_id] = link
+        features = ("behind",) if state.behind else ()
+        view = None if state.view is None else tuple(p.text for p in state.view)
+        hello = Hello(
+            PROTOCOL_MIN,
+            PROTOCOL_MAX,
+            self.cluster,
+            self.name,
+            self.session,
+            state.inc,
+            tuple(sorted(state.durable_marks)),
+            features,
+            view,
+            state.known.hash(),
+            tuple(sorted(other.name for other in self.links.values() if other.ready)),
+        )
+        self._send(link, hello)
+
+    def unlinked(self, link_id: LinkId, now: Now) -> None:
+        """The connection is gone: its session is void."""
+        self._last = now
+        if self.links.pop(link_id, None) is not None:
+            self.acks.grown((), now)
+
+    def writable(self, link_id: LinkId, now: Now) -> None:
+        """The driver's queue of this link has drained."""
+        self._last = now
+        link = self.links.get(link_id)
+        if link is None:
+            return
+        link.window = 0
+        self.sync.pump(link, now)
+        if link.dirty and link.lazy_at is None and link.sending is None and link.est is not None:
+            self.sync.start(link, now, settle=False)
+
+    def receive(self, link_id: LinkId, seq: int, message: Message, now: Now) -> None:
+        """A message of a peer. A malformed or untimely one cuts the link; nothing else is harmed."""
+        self._last = now
+        link = self.links.get(link_id)
+        if link is None:
+            return
+        if seq != link.seq_in:
+            if seq < link.seq_in:
+                marks.hit("link-duplicate")
+                return
+            marks.hit("link-gap")
+            self._cut(link, f"{link.seq_in - seq} messages are missing", now)
+            return
+        link.seq_in += 1
+        try:
+            self._dispatch(link, message, now)
+        except ValueError as err:
+            self._cut(link, f"malformed {type(message).__name__}: {err}", now)
+
+    def _dispatch(self, link: Link, message: Message, now: Now) -> None:
+        if isinstance(message, Hello):
+            self._on_hello(link, message, now)
+            return
+        if not link.ready:
+            self._cut(link, "the first message was not a hello", now)
+            return
+        if not link.heard_after_hello:
+            link.heard_after_hello = True
+            self.acks.both_linked(link)
+        handler = self._handlers.get(type(message))
+        if handler is not None:  # else one of a newer minor version, or of the link layer (R11)
+            handler(link, message, now)
+        self._after(link, now)
+
+    def _after(self, link: Link, now: Now) -> None:
+        """What follows from any message: the estimate may have been resolved by it."""
+        if link.est is not None and not link.introduced:
+            link.introduced = True
+            self.acks.introduce(link, now)
+            self.acks.grown((), now)
+        if link.est is not None and link.early_acks:
+            early, link.early_acks = link.early_acks, []
+            self._on_ack(link, Ack(tuple(early)), now)
+
+    def _on_hello(self, link: Link, hello: Hello, now: Now) -> None:
+        problem = self._unfit(link, hello)
+        if problem:
+            self._cut(link, problem, now, fatal=True)
+            return
+        link.name, link.session = check_name(hello.name), hello.session
+        link.features, link.links = frozenset(hello.features), frozenset(hello.links)
+        link.marks = frozenset(hello.marks)
+        if hello.view is not None:
+            link.partial, link.view = True, tuple(Pattern(text) for text in hello.view)
+        if self._redundant(link, now):
+            return
+        self.acks.forget_session(link, now)
+        if hello.known_hash == link.said.hash():
+            self.sync.resolved(link, link.said, now)
+        else:
+            self.sync.send_digest(link)
+        self._after(link, now)
+
+    def _unfit(self, link: Link, hello: Hello) -> str | None:
+        if link.ready:
+            return "a second hello"
+        if hello.cluster != self.cluster:
+            return f"it belongs to cluster {hello.cluster!r}, this node to {self.cluster!r}"
+        if hello.protocol_min > PROTOCOL_MAX or hello.protocol_max < PROTOCOL_MIN:
+            theirs = f"{hello.protocol_min} to {hello.protocol_max}"
+            return f"it speaks protocol {theirs}, this node {PROTOCOL_MIN} to {PROTOCOL_MAX}: upgrade the older one"
+        if hello.session == self.session:
+            return "it is this node itself"
+        return None
+
+    def _redundant(self, link: Link, now: Now) -> bool:
+        """Two links to one process: both ends keep the one dialled by the smaller name, else the newer one."""
+        for other in list(self.links.values()):
+            if other is link or other.session != link.session or other.name != link.name:
+                continue
+            marks.hit("redundant-link")
+            keep = self._preferred(other, link)
+            drop = link if keep is other else other
+            self._cut(drop, f"a second link to {link.name}", now)
+            if drop is link:
+                return True
+        return False
+
+    def _preferred(self, old: Link, new: Link) -> Link:
+        """`old` unless the new one is dialled by the smaller name, or by the same side anew."""
+        if old.dialled == new.dialled:
+            return new
+        mine_is_smaller = self.name < old.name
+        return old if old.dialled == mine_is_smaller else new
+
+    def _cut(self, link: Link, why: str, now: Now, *, fatal: bool = False) -> None:
+        self.state.close(link.id, why, fatal=fatal)
+        self.unlinked(link.id, now)
+
+    # -- receiving -------------------------------------------------------------------------------------------
+
+    def _on_versions(self, link: Link, message: Versions, now: Now) -> None:
+        for version in message.versions:
+            self._take(link, version, now)
+
+    def _take(self, link: Link, version: Version, now: Now) -> bool:
+        """One version from a peer; False if it was refused (R3), in which case the session's ranges are void."""
+        state = self.state
+        inc, tick = version.inc, version.tick
+        if not is_incarnation(inc) or tick < 1:
+            raise ValueError(f"{inc}:{tick} is no dot")
+        if link.est is not None:
+            link.est.add(inc, tick)
+        if state.known.has(inc, tick):
+            return True
+        path = version.details.path
+        if not state.in_view(path):
+            return True
+        if self.sync.refuses(link, inc, tick):
+            self.sync.taint(link)
+            return False
+        if tick > state.counters.get(inc, tick):
+            self.identity.ticks_ahead(inc, now)
+        if not state.clock.observe(version.stamp, now.wall):
+            marks.hit("stamp-skew")
+            ahead = wall_ms(version.stamp) - now.wall
+            state.report("clock_skew", name_of(inc), f"{name_of(inc)} writes {ahead / 1000:.0f} s ahead of this clock")
+        state.add(Path(path).key, version)
+        self.sync.offer(version, link, now, path)
+        if is_volatile(inc):
+            self.acks.grown((inc,), now)
+        return True
+
+    def _on_end(self, link: Link, message: End, now: Now) -> None:
+        self.sync.on_end(link, message, now)
+        if link.partial:
+            return
+        equal = message.known_hash == self.known.hash()
+        if self.state.view is None and message.fingerprint == self.tree.print_of_all:
+            if message.settle:
+                self.settle.complete(link)
+        elif message.settle or equal:
+            self.settle.begin(link)
+
+    def _on_check(self, link: Link, message: Check, now: Now) -> None:
+        if link.partial or self.state.view is not None:
+            return
+        if message.known_hash == self.known.hash():
+            link.mismatches = 0
+            if message.fingerprint != self.tree.print_of_all:
+                self.settle.begin(link)
+            return
+        quiet = link.sending is None and not link.dirty and not link.outbox
+        link.mismatches = link.mismatches + 1 if quiet else 0
+        if link.mismatches >= 2:
+            link.mismatches = 0
+            self.sync.send_digest(link)
+
+    def _on_ack(self, link: Link, message: Ack, now: Now) -> None:
+        if link.est is None:
+            if len(link.early_acks) + len(message.states) > self.limits.early_acks:
+                raise ValueError("too many acknowledgements before the digest")
+            link.early_acks += message.states
+            return
+        had = link.marks
+        news = [self.acks.receive(link, state, now) for state in message.states]
+        if link.marks != had:
+            self.sync.untaint(link)
+        if any(news):
+            self.state.note(Acked())
+            self.forget.soon(now)
+
+    def _on_event(self, link: Link, event: Event, now: Now) -> None:
+        if event.seq <= self._events.get(event.session, 0) or event.session == self.session:
+            marks.hit("event-duplicate")
+            return
+        self._events.pop(event.session, None)
+        self._events[event.session] = event.seq
+        if len(self._events) > self.limits.event_sessions:
+            del self._events[next(iter(self._events))]
+        self.state.note(Deliver(event))
+        self._relay_event(event, link)
+
+    def _relay_event(self, event: Event, source: Link | None) -> None:
+        for link in self.links.values():
+            if link is source or not link.ready or not link.sees(event.path):
+                continue
+            if source is None or (event.name not in link.links and event.name != link.name):
+                self._send(link, event)
+
+    # -- time and effects ------------------------------------------------------------------------------------
+
+    def persisted(self, token: int, now: Now) -> None:
+        """The store has everything up to this token."""
+        self._last = now
+        had = self.state.durable_marks
+        changed = self.state.persisted(token)
+        if changed or self.state.durable_marks != had:
+            self.acks.grown(changed, now)
+            self.forget.soon(now)
+            self.state.note(Acked())
+
+    def wake(self, now: Now) -> None:
+        """Do what is due."""
+        self._last = now
+        self.state.expire(now)
+        self.sync.wake(now)
+        voided = self.forget.wake(now)
+        self.sync.dirty_others(voided, None, now)
+        self.acks.grown([i for i in voided if is_volatile(i)], now) if voided else None
+        self.identity.wake(now)
+        self.acks.wake(now)
+        for link in self.links.values():
+            if link.check_at <= now.mono:
+                link.check_at = now.mono + self.limits.check_ms
+                if link.est is not None and not link.partial and self.state.view is None:
+                    self._send(link, Check(self.known.hash(), self.tree.print_of_all))
+
+    @property
+    def next_deadline(self) -> int | None:
+        """When :meth:`wake` is due, on the clock of `Now.mono`; None: not until the next input."""
+        times = [self.forget.due, self.acks.next_deadline(), self.identity.due]
+        for link in self.links.values():
+            times += (link.lazy_at, link.check_at)
+        expiry = self.state.next_expiry()
+        if expiry is not None:
+            times.append(self._last.mono + max(expiry - self._last.wall, 0))
+        return min((t for t in times if t is not None), default=None)
+
+    def take_effects(self) -> list[Effect]:
+        """What is to be done now, in order; see :mod:`.effects`."""
+        if self.state.nodes_changed:
+            self.identity.look(self._last)
+        self.sync.flush()
+        return self.state.take()
+
+    def _send(self, link: Link, message: Message) -> None:
+        self.state.send(link.id, link.seq_out, message)
+        link.seq_out += 1

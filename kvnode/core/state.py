@@ -1,0 +1,351 @@
+"""The state of a replica that its parts share, and the few primitives that change it.
+
+Everything that must stay consistent is changed in one place each: :meth:`State.put` (tree, index of live dots,
+counts, rows to store, notifications), :meth:`State.learn` (known), :meth:`State.take` (effects in order).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+from . import marks
+from .effects import Close, Deliver, Effect, LinkId, Loaded, Notify, Now, Persist, Report, Send
+from .entry import Siblings, Version, decode_record, encode_record, merge, plain
+from .limits import Limits
+from .messages import Message
+from .path import PathError, Pattern, path_key, pattern
+from .policy import Policy, Rules, in_conflict
+from .stamp import Clock
+from .ticks import Dot, Incarnation, Known, Ticks, durable_twin, is_incarnation, is_volatile
+from .tree import Tree
+
+SYSTEM: Final = "@"
+NODES: Final = path_key(("@", "nodes"))
+PARTIAL: Final = path_key(("@", "partial"))
+POLICY: Final = path_key(("@", "policy"))
+VOLATILE: Final = path_key(("@", "volatile"))
+_SYSTEM_KEY: Final = path_key(("@",))
+
+
+class Quarantined(NamedTuple):
+    """A live version that was dropped: where, which, why, and when (wall clock, milliseconds)."""
+
+    key: bytes
+    version: Version
+    why: str
+    wall: int
+
+
+class State:
+    """See the module's text. `name` is the node's, `session` random per process, `view` None for a full replica."""
+
+    def __init__(
+        self,
+        name: str,
+        session: int,
+        random_bits: Callable[[int], int],
+        limits: Limits,
+        loaded: Loaded,
+        view: tuple[Pattern, ...] | None,
+    ) -> None:
+        self.name: Final = name
+        self.session: Final = session
+        self.random_bits: Final = random_bits
+        self.limits: Final = limits
+        self.view: Final = view
+        self.tree: Final = Tree()
+        self.known = Known(loaded.known)
+        self.durable = Known()
+        self.clock: Final = Clock(limits.max_skew_ms)
+        self.inc: Incarnation | None = None
+        self.counters: dict[Incarnation, int] = {}
+        self.behind = bool(loaded.doubts)
+        self.live: dict[Incarnation, dict[int, bytes]] = {}
+        self.conflicts: dict[bytes, None] = {}
+        self.tombstones = 0
+        self.unsettled: dict[bytes, None] = {}
+        self.quarantine: deque[Quarantined] = deque(maxlen=limits.quarantine)
+        self.members: frozenset[str] = frozenset()
+        self.closed: frozenset[Incarnation] = frozenset()
+        self.durable_marks: frozenset[Incarnation] = frozenset()
+        self.rules = Rules()
+        self.volatile_patterns: tuple[Pattern, ...] = ()
+        self.nodes_changed = True
+        self._rows: dict[bytes, None] = {}
+        self._known_changed: dict[Incarnation, None] = {}
+        self._token = 0
+        self._pending: deque[tuple[int, dict[Incarnation, Ticks], frozenset[Incarnation]]] = deque()
+        self._sends: list[Send | Close] = []
+        self._notes: list[Notify | Deliver | Report | Effect] = []
+        self._deferred: dict[bytes, None] = {}
+        self._expiries: list[tuple[int, bytes]] = []
+        self._load(loaded)
+
+    # -- loading ---------------------------------------------------------------------------------------------
+
+    def _load(self, loaded: Loaded) -> None:
+        doubts = list(loaded.doubts)
+        for key, record in loaded.rows:
+            try:
+                siblings = decode_record(record)
+            except ValueError as err:
+                doubts.append(f"unreadable record at key {key.hex()}: {err}")
+                continue
+            self.put(key, siblings, notify=False)
+            self.clock.last = max(self.clock.last, *(v.stamp for v in siblings))
+        if not doubts and any(not self.known.has(v.inc, v.tick) for _, v in self.tree.versions()):
+            doubts.append("a stored version is missing from the stored known ticks")
+        self._rows.clear()
+        if doubts:
+            self._doubt(doubts)
+        else:
+            self.durable = self.known.copy()
+            self.durable_marks = self.closed
+
+    def _doubt(self, doubts: Iterable[str]) -> None:
+        """R6: known becomes exactly the dots still held; the rejoin brings back the rest."""
+        marks.hit("doubt")
+        self.behind = True
+        gone = [inc for inc in self.known.map if inc not in self.live]
+        self.known = Known({inc: Ticks.of_sorted(sorted(at)) for inc, at in self.live.items()})
+        for inc in (*gone, *self.known.map):
+            self._known_changed[inc] = None
+        for text in doubts:
+            self.report("store_doubt", "store", text)
+
+    # -- the tree --------------------------------------------------------------------------------------------
+
+    def put(self, key: bytes, new: Siblings, *, notify: bool = True) -> None:
+        """Set the siblings of a path, and all that follows from it."""
+        old = self.tree.get(key)
+        self.tree.put(key, new)
+        for version in old:
+            self._unlist(version)
+        for version in new:
+            self._list(key, version)
+        if in_conflict(new):
+            self.conflicts[key] = None
+        else:
+            self.conflicts.pop(key, None)
+        if _stored(old) != _stored(new):
+            self._rows[key] = None
+        if key.startswith(_SYSTEM_KEY):
+            self._system_changed(key)
+        if notify:
+            self.notify(key)
+
+    def _unlist(self, version: Version) -> None:
+        at = self.live[version.inc]
+        del at[version.tick]
+        if not at:
+            del self.live[version.inc]
+        self.tombstones -= version.is_tombstone
+
+    def _list(self, key: bytes, version: Version) -> None:
+        self.live.setdefault(version.inc, {})[version.tick] = key
+        self.tombstones += version.is_tombstone
+        if version.vector or version.is_tombstone:
+            self.unsettled[key] = None
+        if version.expiry is not None:
+            self.unsettled[key] = None
+            heapq.heappush(self._expiries, (version.expiry, key))
+
+    def add(self, key: bytes, version: Version) -> bool:
+        """Merge a version whose dot is new here; says whether it is now a sibling."""
+        merged = merge(self.tree.get(key), version)
+        self.learn(version.inc, Ticks((version.tick, version.tick + 1)))
+        if merged.added:
+            self.put(key, merged.siblings)
+        return merged.added
+
+    def drop(self, key: bytes, version: Version, why: str, now: Now) -> None:
+        """Take a live version away without a write (R5): a value goes to the quarantine."""
+        self.put(key, tuple(v for v in self.tree.get(key) if v.dot != version.dot))
+        self.isolate(key, version, why, now)
+
+    def isolate(self, key: bytes, version: Version, why: str, now: Now) -> None:
+        """Keep a version that is not, or no longer, in the tree where people can see it."""
+        if not version.is_gone(now.wall):
+            self.quarantine.append(Quarantined(key, version, why, now.wall))
+            self.report("quarantine", str(version.dot), f"{version!r} was set aside: {why}")
+
+    def learn(self, inc: Incarnation, ticks: Ticks) -> bool:
+        """Add ticks to known; says whether any was new."""
+        if not self.known.union(inc, ticks):
+            return False
+        if is_volatile(inc):
+            self.durable.union(inc, ticks)
+        else:
+            self._known_changed[inc] = None
+        return True
+
+    def holds(self, dot: tuple[Incarnation, int]) -> bool:
+        """Whether this dot is live here."""
+        at = self.live.get(dot[0])
+        return at is not None and dot[1] in at
+
+    def in_view(self, path: tuple[str | int, ...]) -> bool:
+        """Whether this replica holds the path at all."""
+        return self.view is None or any(p.matches(path) for p in self.view)
+
+    # -- what the system's own tree says -----------------------------------------------------------------------
+
+    def _system_changed(self, key: bytes) -> None:
+        if key.startswith((NODES, PARTIAL)):
+            self._read_nodes()
+            self.nodes_changed = True
+        elif key.startswith(POLICY):
+            self._read_policies()
+        elif key.startswith(VOLATILE):
+            rows = self._system_maps(VOLATILE)
+            self.volatile_patterns = tuple(p for row in rows if (p := _pattern(row.get("pattern"))))
+
+    def _system_maps(self, prefix: bytes) -> list[dict[str, object]]:
+        """The map values of all live versions below a system prefix."""
+        out: list[dict[str, object]] = []
+        for _, siblings in self.tree.scan_range(prefix, prefix + b"\xff"):
+            for version in siblings:
+                value = None if version.is_tombstone else plain(bytes(version.details.value))
+                if isinstance(value, dict):
+                    out.append(value)
+        return out
+
+    def _read_nodes(self) -> None:
+        names: set[str] = set()
+        for _, siblings in self.tree.scan_range(NODES, NODES + b"\xff"):
+            path = siblings[0].details.path
+            if len(path) == 3 and isinstance(path[2], str) and any(not v.is_tombstone for v in siblings):
+                names.add(path[2])
+        self.members = frozenset(names)
+        closed = set(self.closed)
+        for row in [*self._system_maps(NODES), *self._system_maps(PARTIAL)]:
+            listed = row.get("closes")
+            if isinstance(listed, list):
+                closed.update(i for i in listed if isinstance(i, str) and is_incarnation(i))
+        self.closed = frozenset(closed)
+
+    def _read_policies(self) -> None:
+        found: list[tuple[Pattern, Policy]] = []
+        for row in self._system_maps(POLICY):
+            where, text = _pattern(row.get("pattern")), row.get("policy")
+            if where and isinstance(text, str):
+                try:
+                    found.append((where, Policy.parse(text)))
+                except ValueError as err:
+                    self.report("bad_policy", where.text, str(err))
+        new = Rules(found)
+        if new == self.rules:
+            return
+        old, self.rules = self.rules, new
+        for key in self.conflicts:
+            path = self.tree.get(key)[0].details.path
+            if old.of(path) != new.of(path):
+                self.notify(key)
+
+    def is_closed(self, inc: Incarnation) -> bool:
+        """Whether a record here closes this incarnation, or the run it belongs to (R3)."""
+        return durable_twin(inc) in self.closed
+
+    def is_volatile_path(self, path: tuple[str | int, ...]) -> bool:
+        """Whether writes of this path are kept in memory only (R7)."""
+        return any(p.matches(path) for p in self.volatile_patterns)
+
+    # -- effects ---------------------------------------------------------------------------------------------
+
+    def send(self, link: LinkId, seq: int, message: Message) -> None:
+        """Queue a message."""
+        self._sends.append(Send(link, seq, message))
+
+    def close(self, link: LinkId, why: str, *, fatal: bool = False) -> None:
+        """Queue the end of a link."""
+        self._sends.append(Close(link, why, fatal))
+
+    def notify(self, key: bytes) -> None:
+        """Tell watchers of the present siblings; while behind (R5) this waits until the rejoin is complete."""
+        if self.behind:
+            self._deferred[key] = None
+        else:
+            self._notes.append(Notify(key, self.tree.get(key)))
+
+    def caught_up(self) -> None:
+        """The rejoin is complete."""
+        self.behind = False
+        for key in self._deferred:
+            self.notify(key)
+        self._deferred.clear()
+
+    def note(self, effect: Effect) -> None:
+        """Queue any other effect."""
+        self._notes.append(effect)
+
+    def report(self, kind: str, subject: str, text: str, *, resolved: bool = False) -> None:
+        """Queue something that people must see."""
+        self._notes.append(Report(kind, subject, text, resolved))
+
+    def next_expiry(self) -> int | None:
+        """Wall clock of the next expiry, in milliseconds."""
+        return self._expiries[0][0] if self._expiries else None
+
+    def expire(self, now: Now) -> None:
+        """Tell watchers of entries that have expired."""
+        while self._expiries and self._expiries[0][0] <= now.wall:
+            _, key = heapq.heappop(self._expiries)
+            siblings = self.tree.get(key)
+            if any(v.expiry is not None and v.is_gone(now.wall) for v in siblings):
+                self.unsettled[key] = None
+                self.notify(key)
+
+    def take(self) -> list[Effect]:
+        """All effects since the last call, in order of durability."""
+        out: list[Effect] = []
+        if self._rows or self._known_changed:
+            out.append(self._persist())
+        out += self._sends
+        out += self._notes
+        self._sends, self._notes = [], []
+        return out
+
+    def _persist(self) -> Persist:
+        self._token += 1
+        rows = {key: self._record(key) for key in self._rows}
+        known = {inc: self.known.map.get(inc) for inc in self._known_changed}
+        learned = {inc: ticks for inc, ticks in known.items() if ticks}
+        self._pending.append((self._token, learned, self.closed))
+        self._rows, self._known_changed = {}, {}
+        return Persist(self._token, rows, known)
+
+    def _record(self, key: bytes) -> bytes | None:
+        durable = tuple(v for v in self.tree.get(key) if not is_volatile(v.inc))
+        return encode_record(durable) if durable else None
+
+    def persisted(self, token: int) -> list[Incarnation]:
+        """The store has everything up to this token; gives the incarnations of which more is durable now."""
+        changed: dict[Incarnation, None] = {}
+        while self._pending and self._pending[0][0] <= token:
+            _, learned, closed = self._pending.popleft()
+            self.durable_marks = closed
+            for inc, ticks in learned.items():
+                if self.durable.union(inc, ticks):
+                    changed[inc] = None
+        return list(changed)
+
+    def is_durable(self, dot: Dot) -> bool:
+        """Whether this dot's effect is durable here (a volatile one: held)."""
+        return self.durable.has(dot.inc, dot.tick)
+
+
+def _stored(siblings: Siblings) -> list[tuple[Incarnation, int, int]]:
+    """What of the siblings is in the store, as far as it can change: dots, and vectors being stripped."""
+    return [(v.inc, v.tick, len(v.vector)) for v in siblings if not is_volatile(v.inc)]
+
+
+def _pattern(text: object) -> Pattern | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        return pattern(text)
+    except PathError:
+        return None

@@ -1,0 +1,298 @@
+"""Digests, difference sessions and live relay (R3, R4, R8, R9).
+
+The backlog of a peer is never a queue: it is ``known - est``, the set of dots that the peer lacks by our
+estimate. A session walks the paths of the live ones; dots that are no longer live are told as ranges at its end.
+
+Why a session sends *paths*: ranges say "superseded or forgotten", which is true at the receiver only once
+it holds what superseded them. If a version that was live at the start is superseded midway, its successor at
+the same path goes out in its place; the ranges were frozen without the dots then live, so nothing is claimed that did
+not travel before.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from typing import Final
+
+from . import marks
+from .effects import Now
+from .entry import Version
+from .link import Link, Sending
+from .messages import Digest, DigestAsk, DigestBuckets, DigestParts, End, Message, Ranges, Versions
+from .path import Path
+from .state import State
+from .ticks import EMPTY, Incarnation, Known, Ticks, durable_twin, is_incarnation, name_of
+
+_BUCKETS: Final = 64
+
+SendTo = Callable[[Link, Message], None]
+
+
+class Sync:
+    """Sessions of all links of one replica; `links` is shared with the replica."""
+
+    def __init__(self, state: State, links: dict[int, Link], send: SendTo) -> None:
+        self._state: Final = state
+        self._links: Final = links
+        self._send: Final = send
+
+    # -- digests ---------------------------------------------------------------------------------------------
+
+    def send_digest(self, link: Link) -> None:
+        """Tell the peer our known; it replaces its estimate and starts a session towards us."""
+        link.digests_out += 1
+        known = self._state.known
+        recent = list(known.map)[-self._state.limits.recent_incarnations :]
+        self._send(link, Digest({i: known[i].bounds for i in recent}, known.hash(without=recent)))
+
+    def on_digest(self, link: Link, message: Digest, now: Now) -> None:
+        """The peer's known; if its rest differs from ours, the buckets have to tell."""
+        known = self._state.known
+        recent = read_ranges(message.recent)
+        link.digests_in += 1
+        if link.sending is not None:
+            marks.hit("session-restarted")
+        if known.hash(without=recent) == message.rest_hash:
+            est = known.copy()
+            for inc, ticks in recent.items():
+                est.replace(inc, ticks)
+            self.resolved(link, est, now)
+            return
+        marks.hit("digest-buckets")
+        link.est, link.sending = None, None
+        link.resolving = Known(recent)
+        self._send(link, DigestAsk())
+
+    def on_ask(self, link: Link, message: DigestAsk, now: Now) -> None:
+        """Answer from the present known: later is only more, never wrong."""
+        buckets = _bucketed(self._state.known)
+        if message.buckets is None:
+            self._send(link, DigestBuckets(tuple(b.hash() for b in buckets)))
+            return
+        ids = tuple(sorted({i for i in message.buckets if 0 <= i < _BUCKETS}))
+        full = {inc: t.bounds for i in ids for inc, t in buckets[i].map.items()}
+        self._send(link, DigestParts(ids, full))
+
+    def on_buckets(self, link: Link, message: DigestBuckets, now: Now) -> None:
+        """Buckets with equal hashes are as ours; the others are asked for in full."""
+        if link.resolving is None or len(message.hashes) != _BUCKETS:
+            return
+        mine = _bucketed(self._state.known)
+        differing = tuple(i for i, bucket in enumerate(mine) if bucket.hash() != message.hashes[i])
+        for i, bucket in enumerate(mine):
+            if i not in differing:
+                for inc, ticks in bucket.map.items():
+                    link.resolving.union(inc, ticks)
+        if differing:
+            self._send(link, DigestAsk(differing))
+        else:
+            self.resolved(link, link.resolving, now)
+
+    def on_parts(self, link: Link, message: DigestParts, now: Now) -> None:
+        """The differing buckets: the estimate is complete."""
+        if link.resolving is None:
+            return
+        for inc, ticks in read_ranges(message.known).items():
+            link.resolving.union(inc, ticks)
+        self.resolved(link, link.resolving, now)
+
+    def resolved(self, link: Link, est: Known, now: Now) -> None:
+        """The peer's known is established: replace the estimate (R9) and start the session."""
+        link.resolving = None
+        link.est = est
+        link.base = est.copy()
+        link.outbox.clear()
+        link.dirty = dict.fromkeys(self._state.known.map)
+        link.sending = None
+        self.start(link, now, settle=True)
+
+    # -- sending ---------------------------------------------------------------------------------------------
+
+    def start(self, link: Link, now: Now, *, settle: bool) -> None:
+        """Start a session over the dirty incarnations."""
+        assert link.est is not None
+        known, live = self._state.known, self._state.live
+        keys: dict[bytes, None] = {}
+        ranges: dict[Incarnation, Ticks] = {}
+        for inc in link.dirty:
+            missing = known[inc] - link.est[inc]
+            if not missing:
+                continue
+            at = live.get(inc, {})
+            held = _held(missing, at)
+            keys |= dict.fromkeys(at[tick] for tick in held if self._sees_key(link, at[tick]))
+            if rest := missing - Ticks.of_sorted(held):
+                ranges[inc] = rest
+        incs = tuple(link.dirty)
+        link.dirty.clear()
+        link.lazy_at = None
+        if link.partial or self._state.view is not None:
+            ranges = {}
+        if not (keys or ranges or settle):
+            marks.hit("lazy-saved")
+            return
+        link.sending = Sending(deque(sorted(keys)), ranges, incs, settle)
+        self.pump(link, now)
+
+    def _sees_key(self, link: Link, key: bytes) -> bool:
+        return link.view is None or link.sees(Path.from_key(key))
+
+    def pump(self, link: Link, now: Now) -> None:
+        """Send as much of the session as the window allows, and its end behind the last path."""
+        while link.sending is not None and link.window < self._state.limits.window_bytes:
+            if link.sending.keys:
+                self._send_chunk(link, link.sending)
+            else:
+                self._finish(link, link.sending, now)
+
+    def _send_chunk(self, link: Link, sending: Sending) -> None:
+        assert link.est is not None
+        chunk: list[Version] = []
+        size = 0
+        while sending.keys and size < self._state.limits.chunk_bytes:
+            for version in self._state.tree.get(sending.keys.popleft()):
+                if not link.est.has(version.inc, version.tick):
+                    link.est.add(version.inc, version.tick)
+                    chunk.append(version)
+                    size += len(version.body) + 64
+        if chunk:
+            link.window += size
+            self._send(link, Versions(tuple(chunk)))
+
+    def _finish(self, link: Link, sending: Sending, now: Now) -> None:
+        assert link.est is not None
+        self._flush_link(link)  # the ranges may rest on what was offered meanwhile
+        for inc, ticks in sending.ranges.items():
+            link.est.union(inc, ticks)
+        link.sending = None
+        ranges = {inc: t.bounds for inc, t in sending.ranges.items()}
+        known_hash = self._state.known.hash()
+        self._send(link, End(ranges, known_hash, self._print_for(link), link.digests_in, sending.settle))
+        for inc in sending.incs:
+            if not self._state.known[inc] <= link.est[inc]:
+                marks.hit("session-superseded-midway")
+                link.dirty[inc] = None
+        if link.dirty:
+            self.start(link, now, settle=False)
+
+    def _print_for(self, link: Link) -> int:
+        """The fingerprint that both ends can compare: of everything, or of the common view."""
+        if link.view is None and self._state.view is None:
+            return self._state.tree.print_of_all
+        return 0
+
+    def offer(self, version: Version, source: Link | None, now: Now, path: tuple[str | int, ...]) -> None:
+        """A change became known here: hand it to every peer that lacks it, at once or lazily."""
+        origin = name_of(version.inc)
+        for link in self._links.values():
+            if link is source or link.est is None or link.est.has(version.inc, version.tick):
+                continue
+            if not link.sees(path):
+                continue
+            if source is not None and (origin in link.links or origin == link.name):
+                marks.hit("lazy-relay")
+                self.mark_dirty(link, version.inc, now)
+            elif link.sending is not None or link.window >= self._state.limits.window_bytes:
+                self.mark_dirty(link, version.inc, now, urgent=True)
+            else:
+                link.est.add(version.inc, version.tick)
+                link.outbox.append(version)
+
+    def mark_dirty(self, link: Link, inc: Incarnation, now: Now, *, urgent: bool = False) -> None:
+        """The peer may lack something of `inc`; a later session looks, as soon as it can if `urgent`."""
+        link.dirty[inc] = None
+        due = now.mono + (0 if urgent else self._state.limits.lazy_ms)
+        link.lazy_at = due if link.lazy_at is None else min(link.lazy_at, due)
+
+    def dirty_others(self, incs: Iterable[Incarnation], source: Link | None, now: Now) -> None:
+        """Ranges became known here: other peers may lack them."""
+        for inc in incs:
+            for link in self._links.values():
+                if link is not source and link.est is not None:
+                    self.mark_dirty(link, inc, now)
+
+    def flush(self) -> None:
+        """Send what this wake-up offered, joined to one message a link."""
+        for link in self._links.values():
+            self._flush_link(link)
+
+    def _flush_link(self, link: Link) -> None:
+        if link.outbox:
+            link.window += sum(len(v.body) + 64 for v in link.outbox)
+            self._send(link, Versions(tuple(link.outbox)))
+            link.outbox.clear()
+
+    def wake(self, now: Now) -> None:
+        """Start the lazy sessions that are due."""
+        for link in self._links.values():
+            if link.lazy_at is None or link.lazy_at > now.mono or link.est is None:
+                continue
+            if link.sending is not None or link.window >= self._state.limits.window_bytes:
+                link.lazy_at = None  # the end of the session, or writable(), looks again
+            else:
+                self.start(link, now, settle=False)
+
+    # -- receiving -------------------------------------------------------------------------------------------
+
+    def refuses(self, link: Link, inc: Incarnation, tick: int) -> bool:
+        """R3: a closed incarnation's ticks come only from a peer that has the closing record, too."""
+        state = self._state
+        return state.is_closed(inc) and not has_mark(link, inc) and not state.known.has(inc, tick)
+
+    def taint(self, link: Link) -> None:
+        """Something of the running session was refused: its ranges, and all until a new digest, are void."""
+        marks.hit("refused-closed")
+        link.taint = link.digests_out
+
+    def untaint(self, link: Link) -> None:
+        """The peer has our closing records now: take what was refused."""
+        if link.taint == link.digests_out:
+            self.send_digest(link)
+
+    def on_end(self, link: Link, message: End, now: Now) -> None:
+        """Apply a session's ranges, behind all of its versions; those of a tainted session are void."""
+        state = self._state
+        ranges = read_ranges(message.ranges)
+        if link.est is not None:
+            for inc, ticks in ranges.items():
+                link.est.union(inc, ticks)
+        if link.partial or state.view is not None:
+            return
+        if message.epoch <= link.taint:
+            marks.hit("session-tainted")
+            return
+        if any(state.is_closed(i) and not has_mark(link, i) and not t <= state.known[i] for i, t in ranges.items()):
+            self.taint(link)
+            return
+        self.dirty_others([i for i, t in ranges.items() if state.learn(i, t)], link, now)
+
+
+def has_mark(link: Link, inc: Incarnation) -> bool:
+    """Whether the peer holds the record that closes `inc` durably."""
+    return durable_twin(inc) in link.marks
+
+
+def _held(missing: Ticks, at: dict[int, bytes]) -> list[int]:
+    """The missing ticks that are live, ascending; walks whichever of the two is smaller."""
+    if len(at) < len(missing):
+        return sorted(tick for tick in at if tick in missing)
+    return [tick for tick in missing if tick in at]
+
+
+def read_ranges(ranges: Ranges) -> dict[Incarnation, Ticks]:
+    """Ranges from outside; ValueError if they are malformed."""
+    out: dict[Incarnation, Ticks] = {}
+    for inc, bounds in ranges.items():
+        if not is_incarnation(inc):
+            raise ValueError(f"{inc!r} is no incarnation")
+        out[inc] = Ticks.checked(bounds) if bounds else EMPTY
+    return out
+
+
+def _bucketed(known: Known) -> list[Known]:
+    buckets: list[dict[Incarnation, Ticks]] = [{} for _ in range(_BUCKETS)]
+    for inc, ticks in known.map.items():
+        buckets[blake2b(inc.encode(), digest_size=1).digest()[0] % _BUCKETS][inc] = ticks
+    return [Known(b) for b in buckets]
