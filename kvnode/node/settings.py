@@ -205,7 +205,8 @@ def _combine(sources: list[_Source], warnings: list[str]) -> Settings:
         for key, _ in leaves():
             value = _take(source.document, key)
             if value is not None:
-                _put(merged, key, value)
+                # To JSON Schema 1e3 is a whole number, and no setting is anything but whole.
+                _put(merged, key, int(value) if isinstance(value, float) else value)
                 origins[key] = source.place(tuple(key.split(".")))
     missing = [_missing(key) for key in _required(merged) if not merged.get(key)]
     if missing:
