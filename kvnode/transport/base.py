@@ -1,0 +1,299 @@
+"""What every transport offers: connections that carry whole frames, dialling, and listening.
+
+A :class:`Connection` wraps a byte stream. All output passes one writer task, which joins whatever was queued since
+it last woke into one write; that is where most of the throughput comes from, and it keeps a cancelled sender from
+tearing a frame. Queueing is synchronous and bounded in bytes: whoever produces faster than the other side reads
+sees False, or waits in :meth:`Connection.drained`. A cancelled write closes the connection.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final, Protocol
+
+import anyio
+from anyio.abc import ByteStream
+
+from .address import Address
+
+MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
+"""Output a connection holds for a slow reader; one frame is taken in any case when nothing else is queued."""
+LOW_WATER_BYTES: Final = 256 * 1024
+"""Below this a queue counts as drained."""
+MAX_WRITE_BYTES: Final = 256 * 1024
+"""Queued frames are joined up to this size."""
+RECEIVE_BYTES: Final = 256 * 1024
+FLUSH_TIMEOUT_S: Final = 2.0
+"""How long an orderly close waits for its last bytes to leave."""
+ABORT_TIMEOUT_S: Final = 1.0
+MAX_CONNECTIONS: Final = 1024
+"""Connections a listener serves at once; more are closed when they arrive."""
+ACCEPT_RETRY_S: Final = 0.2
+"""Pause after the system refused to accept (out of file descriptors)."""
+
+_log: Final = logging.getLogger("kvnode.transport")
+_BROKEN: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError)
+
+
+class TransportError(Exception):
+    """The environment's errors: no route, refused, broken."""
+
+
+class DialFailed(TransportError):
+    """No connection came about. The text is one line, with the address."""
+
+
+class ListenFailed(TransportError):
+    """The address cannot be listened on. The text is one line, with the address."""
+
+
+class ConnectionClosed(TransportError):
+    """The connection is at its end: closed here, by the other side, or broken. The text says which."""
+
+
+class Connection:
+    """A connection. Its writer runs while :func:`running` is entered; receive() belongs to one task.
+
+    `peer` is the other side's address as text, for logs and status.
+    """
+
+    __slots__ = (
+        "_bytes",
+        "_drained",
+        "_finish",
+        "_idle",
+        "_max",
+        "_queue",
+        "_receiving",
+        "_scope",
+        "_stream",
+        "_wake",
+        "peer",
+        "why",
+    )
+
+    def __init__(self, stream: ByteStream, peer: str, *, max_queued_bytes: int = MAX_QUEUED_BYTES) -> None:
+        self._stream = stream
+        self.peer: Final = peer
+        self.why = ""
+        """Why the connection is closed; empty while it is open."""
+        self._max = max_queued_bytes
+        self._queue: deque[bytes] = deque()
+        self._bytes = 0
+        self._idle = False
+        self._finish = False
+        self._receiving = False
+        self._wake = anyio.Event()
+        self._drained: anyio.Event | None = None
+        self._scope = anyio.CancelScope()
+
+    @property
+    def stream(self) -> ByteStream:
+        """The stream below, for its attributes (addresses, certificates)."""
+        return self._stream
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more can be sent or received."""
+        return bool(self.why)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes queued that the stream has not taken yet."""
+        return self._bytes
+
+    def queue(self, data: bytes) -> bool:
+        """Queue one or more whole frames; False, and nothing queued, if the bound is reached or the end came."""
+        if self.why or self._finish or (self._bytes and self._bytes + len(data) > self._max):
+            return False
+        self._queue.append(data)
+        self._bytes += len(data)
+        if self._idle:
+            self._idle = False
+            self._wake.set()
+        return True
+
+    async def send(self, data: bytes) -> None:
+        """Queue whole frames, waiting for room. Raises ConnectionClosed. Returns before the bytes have left."""
+        while not self.queue(data):
+            await self.drained(max(self._max - len(data), 0))
+
+    async def drained(self, below: int = LOW_WATER_BYTES) -> None:
+        """Wait until at most `below` bytes are queued. Raises ConnectionClosed."""
+        while self._bytes > below and not self.why:
+            await self._change()
+        if self.why or self._finish:
+            raise ConnectionClosed(self.why or "the connection is being closed")
+
+    async def receive(self) -> bytes:
+        """The next bytes, at least one. Raises ConnectionClosed at the end."""
+        if self.why:
+            raise ConnectionClosed(self.why)
+        self._receiving = True
+        try:
+            return await self._stream.receive(RECEIVE_BYTES)
+        except anyio.EndOfStream:
+            self.close("closed by the other side")
+        except _BROKEN as err:
+            self.close(_reason(err))
+        finally:
+            self._receiving = False
+        raise ConnectionClosed(self.why)
+
+    def close(self, why: str = "closed here") -> None:
+        """Close at once; what is queued is dropped. Harmless when repeated: the first reason stays."""
+        if not self.why:
+            self.why = why
+        self._scope.cancel()
+        self._note_drained()
+
+    async def finish(self, why: str = "closed here") -> None:
+        """Close in order: what is queued leaves first, for at most :data:`FLUSH_TIMEOUT_S`."""
+        self._finish = True
+        with anyio.move_on_after(FLUSH_TIMEOUT_S, shield=True):
+            while self._bytes and not self.why:
+                await self._change()
+            if not self.why:
+                await self._end_output()
+        self.close(why)
+
+    async def _end_output(self) -> None:
+        """Say that nothing follows, and let the other side read to the end: closing a socket with unread input
+        would reset it and could destroy what is still under way.
+        """
+        try:
+            await self._stream.send_eof()
+            with anyio.move_on_after(FLUSH_TIMEOUT_S / 4):
+                while self._receiving:  # by another task, which then sees the end
+                    await self._change()
+                while not self.why:
+                    await self._stream.receive(RECEIVE_BYTES)
+        except _BROKEN:
+            return
+
+    async def _change(self) -> None:
+        """Wait until the queue has become short, or the connection is closed."""
+        if self._drained is None:
+            self._drained = anyio.Event()
+        await self._drained.wait()
+
+    # -- the writer ------------------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        try:
+            with self._scope:
+                await self._write_all()
+        except _BROKEN as err:
+            self.close(_reason(err))
+        finally:
+            if not self.why:
+                self.why = "closed here"
+            self._queue.clear()
+            self._bytes = 0
+            self._note_drained()
+            with anyio.move_on_after(ABORT_TIMEOUT_S, shield=True):
+                await self._stream.aclose()
+
+    async def _write_all(self) -> None:
+        queue = self._queue
+        while not self.why:
+            if not queue:
+                self._wake = anyio.Event()
+                self._idle = True
+                await self._wake.wait()
+                self._idle = False
+                continue
+            data = self._next_write()
+            await self._stream.send(data)
+            self._bytes -= len(data)
+            if self._drained is not None:
+                self._note_drained()
+
+    def _next_write(self) -> bytes:
+        queue = self._queue
+        first = queue.popleft()
+        if not queue:
+            return first
+        parts = [first]
+        size = len(first)
+        while queue and size < MAX_WRITE_BYTES:
+            part = queue.popleft()
+            parts.append(part)
+            size += len(part)
+        return b"".join(parts)
+
+    def _note_drained(self) -> None:
+        """Let everybody who waits for room look again."""
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+
+
+def _reason(err: BaseException) -> str:
+    cause = err.__cause__ if isinstance(err.__cause__, OSError) else err
+    if isinstance(cause, OSError):
+        return f"broken: {cause.strerror or cause}"
+    return "closed here" if isinstance(err, anyio.ClosedResourceError) else "broken"
+
+
+@asynccontextmanager
+async def running(connection: Connection) -> AsyncIterator[Connection]:
+    """Run the writer of a connection; at the end the connection is closed at once (see finish()).
+
+    What the body raises comes out as it is, not as a group.
+    """
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(connection._write, name=f"writer to {connection.peer}")
+        try:
+            yield connection
+        except Exception as err:
+            failure = err
+        finally:
+            connection.close()
+    if failure is not None:
+        raise failure
+
+
+Handler = Callable[[Connection], Awaitable[None]]
+
+
+class Listener(Protocol):
+    """Waits for connections. `address` is where, with the port that the system chose."""
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+
+    async def serve(self, handler: Handler, *, max_connections: int = MAX_CONNECTIONS) -> None:
+        """Run `handler` in a task for each connection until cancelled; the connection ends with its handler.
+
+        An exception of a handler is logged and ends its connection only.
+        """
+
+    async def aclose(self) -> None:
+        """Stop listening."""
+
+
+class Transport(Protocol):
+    """Dials and listens."""
+
+    def dial(self, address: Address) -> AbstractAsyncContextManager[Connection]:
+        """A connection, closed at the end of the block. Raises DialFailed. Bound it in time from outside."""
+
+    async def listen(self, address: Address) -> Listener:
+        """Listen. Raises ListenFailed."""
+
+
+async def handle(connection: Connection, handler: Handler) -> None:
+    """Run a listener's handler on a new connection; what it raises is logged, never passed on."""
+    try:
+        async with running(connection):
+            await handler(connection)
+    except ConnectionClosed:
+        return
+    except Exception:
+        _log.exception("the handler of the connection from %s failed", connection.peer)

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute
+
+from kvnode.testing.transport_contract import echo, served
+from kvnode.transport.address import Address
+from kvnode.transport.base import Connection, ConnectionClosed, DialFailed, ListenFailed, running
+from kvnode.transport.memory import MemoryStream, MemoryTransport, memory_pair
+from kvnode.transport.tcp import TcpTransport
+
+pytestmark = pytest.mark.anyio
+
+
+class Counting(MemoryStream):
+    writes = 0
+
+    async def send(self, item: bytes) -> None:
+        self.writes += 1
+        await super().send(item)
+
+
+async def test_what_is_queued_in_one_turn_leaves_in_one_write() -> None:
+    near, far = memory_pair()
+    counting = Counting(near._in, near._out, 1 << 20)
+    async with running(Connection(counting, "x")) as connection:
+        for n in range(1000):
+            assert connection.queue(b"%04d" % n)
+        await connection.drained(0)
+        assert counting.writes == 1
+        assert len(await far.receive()) == 4000
+
+
+async def test_a_cut_cable_ends_receive_and_queue() -> None:
+    network = MemoryTransport()
+    address = Address("memory", path="a")
+    async with served(network, address, echo), network.dial(address) as connection:
+        await connection.send(b"x")
+        assert await connection.receive() == b"x"
+        assert network.cut("b") == 0
+        assert network.cut("a") == 1
+        with pytest.raises(ConnectionClosed, match="broken"):
+            await connection.receive()
+        assert not connection.queue(b"y")
+    network.refused.add("a")
+    with pytest.raises(DialFailed, match="memory:a: connection refused"):
+        async with network.dial(address):
+            pass
+
+
+async def test_a_handler_that_fails_is_logged_and_ends_its_connection_only(caplog: pytest.LogCaptureFixture) -> None:
+    async def faulty(connection: Connection) -> None:
+        if await connection.receive() == b"fail":
+            raise LookupError("a bug")
+        await echo(connection)
+
+    transport = TcpTransport()
+    async with served(transport, Address("tcp", "127.0.0.1", 0), faulty) as listener:
+        async with transport.dial(listener.address) as bad, transport.dial(listener.address) as good:
+            await good.send(b"go on")
+            await bad.send(b"fail")
+            with pytest.raises(ConnectionClosed):
+                await bad.receive()
+            await good.send(b"x")
+            assert await good.receive() == b"x"
+    assert "a bug" in caplog.text
+
+
+async def test_both_ends_switch_nagle_off() -> None:
+    seen: list[int] = []
+
+    def no_delay(connection: Connection) -> int:
+        raw = connection.stream.extra(SocketAttribute.raw_socket)
+        return raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    async def look(connection: Connection) -> None:
+        seen.append(no_delay(connection))
+        assert connection.peer.startswith("127.0.0.1:")
+        await echo(connection)
+
+    transport = TcpTransport()
+    async with served(transport, Address("tcp", "127.0.0.1", 0), look) as listener:
+        async with transport.dial(listener.address) as connection:
+            await connection.send(b"x")
+            await connection.receive()
+            assert no_delay(connection)
+    assert seen
+    assert all(seen)
+
+
+async def test_a_name_is_resolved() -> None:
+    transport = TcpTransport()
+    async with served(transport, Address("tcp", "127.0.0.1", 0), echo) as listener:
+        async with transport.dial(Address("tcp", "localhost", listener.address.port)) as connection:
+            await connection.send(b"x")
+            assert await connection.receive() == b"x"
+    with pytest.raises(DialFailed, match=r"no-such-host\.invalid:1: "):
+        async with transport.dial(Address("tcp", "no-such-host.invalid", 1)):
+            pass
+
+
+async def test_an_answer_that_does_not_come_is_given_up() -> None:
+    """A listening socket whose backlog is full leaves the next one waiting."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        address = Address("tcp", "127.0.0.1", silent.getsockname()[1])
+        fillers = [socket.socket() for _ in range(8)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(silent.getsockname())
+        with pytest.raises(DialFailed, match=r"no answer within 0\.2 s"):
+            async with TcpTransport(dial_timeout_s=0.2).dial(address):
+                pass
+        for filler in fillers:
+            filler.close()
+
+
+async def test_a_unix_socket_is_the_owners_and_goes_away(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    transport = TcpTransport()
+    async with served(transport, Address("unix", path=str(path)), echo) as listener:
+        assert path.stat().st_mode & 0o777 == 0o600
+        async with transport.dial(listener.address) as connection:
+            assert connection.peer == f"unix:{path}"
+    assert not path.exists()
+
+
+async def test_a_dead_process_socket_is_replaced_a_file_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(os.fspath(path))
+    transport = TcpTransport()
+    async with served(transport, Address("unix", path=str(path)), echo) as listener:
+        async with transport.dial(listener.address) as connection:
+            await connection.send(b"x")
+            assert await connection.receive() == b"x"
+    path.write_text("mine")
+    with pytest.raises(ListenFailed, match="no socket"):
+        await transport.listen(Address("unix", path=str(path)))
+    assert path.read_text() == "mine"
+
+
+async def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
+    with pytest.raises(ListenFailed, match=r"192\.0\.2\.1:0: "):
+        await TcpTransport().listen(Address("tcp", "192.0.2.1", 0))
+
+
+async def test_a_closed_connection_frees_its_writer() -> None:
+    """A writer that is stuck in a write ends with the connection, at once."""
+    near, far = memory_pair(capacity=10)
+    with anyio.fail_after(5):
+        async with running(Connection(near, "x")) as connection:
+            connection.queue(b"x" * 100)
+            await anyio.wait_all_tasks_blocked()
+            connection.queue(b"x" * 100)
+            await anyio.wait_all_tasks_blocked()
+            assert connection.queued_bytes == 100
+    assert connection.queued_bytes == 0
+    assert connection.why == "closed here"
+    assert await far.receive(1000) == b"x" * 100
