@@ -60,14 +60,17 @@ async def test_a_handler_that_fails_is_logged_and_ends_its_connection_only(caplo
         await echo(connection)
 
     transport = TcpTransport()
-    async with served(transport, Address("tcp", "127.0.0.1", 0), faulty) as listener:
-        async with transport.dial(listener.address) as bad, transport.dial(listener.address) as good:
-            await good.send(b"go on")
-            await bad.send(b"fail")
-            with pytest.raises(ConnectionClosed):
-                await bad.receive()
-            await good.send(b"x")
-            assert await good.receive() == b"x"
+    async with (
+        served(transport, Address("tcp", "127.0.0.1", 0), faulty) as listener,
+        transport.dial(listener.address) as bad,
+        transport.dial(listener.address) as good,
+    ):
+        await good.send(b"go on")
+        await bad.send(b"fail")
+        with pytest.raises(ConnectionClosed):
+            await bad.receive()
+        await good.send(b"x")
+        assert await good.receive() == b"x"
     assert "a bug" in caplog.text
 
 
@@ -84,21 +87,25 @@ async def test_both_ends_switch_nagle_off() -> None:
         await echo(connection)
 
     transport = TcpTransport()
-    async with served(transport, Address("tcp", "127.0.0.1", 0), look) as listener:
-        async with transport.dial(listener.address) as connection:
-            await connection.send(b"x")
-            await connection.receive()
-            assert no_delay(connection)
+    async with (
+        served(transport, Address("tcp", "127.0.0.1", 0), look) as listener,
+        transport.dial(listener.address) as connection,
+    ):
+        await connection.send(b"x")
+        await connection.receive()
+        assert no_delay(connection)
     assert seen
     assert all(seen)
 
 
 async def test_a_name_is_resolved() -> None:
     transport = TcpTransport()
-    async with served(transport, Address("tcp", "127.0.0.1", 0), echo) as listener:
-        async with transport.dial(Address("tcp", "localhost", listener.address.port)) as connection:
-            await connection.send(b"x")
-            assert await connection.receive() == b"x"
+    async with (
+        served(transport, Address("tcp", "127.0.0.1", 0), echo) as listener,
+        transport.dial(Address("tcp", "localhost", listener.address.port)) as connection,
+    ):
+        await connection.send(b"x")
+        assert await connection.receive() == b"x"
     with pytest.raises(DialFailed, match=r"no-such-host\.invalid:1: "):
         async with transport.dial(Address("tcp", "no-such-host.invalid", 1)):
             pass
@@ -136,10 +143,12 @@ async def test_a_dead_process_socket_is_replaced_a_file_is_not(tmp_path: Path) -
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(os.fspath(path))
     transport = TcpTransport()
-    async with served(transport, Address("unix", path=str(path)), echo) as listener:
-        async with transport.dial(listener.address) as connection:
-            await connection.send(b"x")
-            assert await connection.receive() == b"x"
+    async with (
+        served(transport, Address("unix", path=str(path)), echo) as listener,
+        transport.dial(listener.address) as connection,
+    ):
+        await connection.send(b"x")
+        assert await connection.receive() == b"x"
     path.write_text("mine")
     with pytest.raises(ListenFailed, match="no socket"):
         await transport.listen(Address("unix", path=str(path)))
