@@ -118,7 +118,8 @@ def decode(payload: bytes) -> Framed:
 
 def _decode_known(raw: msgspec.Raw) -> object | None:
     try:
-        return _decoder.decode(raw)
+        wire: object = _decoder.decode(raw)
+        return wire
     except msgspec.ValidationError:
         fields = _any.decode(raw)
         if fields and msgspec.msgpack.decode(fields[0]) not in _TAGS:

@@ -217,6 +217,12 @@ class Acks:
         lost = [inc for inc, ticks in known.items() if not ticks <= self._state.known[inc]]
         if lost and not self._state.behind:
             marks.hit("restored-store")
+            self._state.behind = self._state.rejoining = True
+            self._state.report(
+                "restored_store",
+                self._state.name,
+                "this node once held more than its store does (an old backup?); what is missing comes from its peers",
+            )
 
     # -- clones ----------------------------------------------------------------------------------------------
 

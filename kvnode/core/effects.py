@@ -62,7 +62,7 @@ class Wrote:
 @dataclass(frozen=True, slots=True)
 class Refused:
     """The change was not made; nothing of its batch was. `code` is stable: ``cas_failed``, ``too_large``,
-    ``reserved``, ``bad_value``.
+    ``reserved``, ``not_found``, ``still_linked``.
     """
 
     code: str

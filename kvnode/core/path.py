@@ -37,8 +37,8 @@ _TAG_STR: Final = 2
 
 _ESCAPES: Final = {".": ":.", ":": "::", " ": ":_"}
 _UNESCAPES: Final = {".": ".", ":": ":", "_": " ", "+": "+", "#": "#"}
-_INTEGER: Final = re.compile(r":(-?[0-9]+)\Z")
-_HEX: Final = re.compile(r":x(-?[0-9a-fA-F]+)\Z")
+_INTEGER: Final = re.compile(r":(-?[0-9]{1,19})\Z")
+_HEX: Final = re.compile(r":x(-?[0-9a-fA-F]{1,16})\Z")
 
 
 class PathError(ValueError):
@@ -227,10 +227,17 @@ def _decode_key(key: bytes) -> Iterator[Element]:
             yield int.from_bytes(key[pos + 1 : pos + 9], "big") - _INT_BIAS
             pos += 9
         elif key[pos] == _TAG_STR and (end := key.find(0, pos)) > 0:
-            yield key[pos + 1 : end].decode()
+            yield _decode_text(key[pos + 1 : end])
             pos = end + 1
         else:
             raise PathError(f"{key.hex()} is no path key")
+
+
+def _decode_text(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        raise PathError(f"{text.hex()} is no text of a path key") from None
 
 
 # -- patterns ------------------------------------------------------------------------------------------------

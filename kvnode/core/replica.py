@@ -214,10 +214,13 @@ class Replica:
     def retire(self, name: str, now: Now) -> Refused | None:
         """Remove a member for good: nobody waits for its acknowledgements any more, and its incarnations are closed."""
         self._last = now
+        where = Path(("@", "nodes", name))
         if name not in self.state.members:
-            return Refused("not_found", Path(("@", "nodes", name)), f"no member is called {name!r}")
+            return Refused("not_found", where, f"no member is called {name!r}")
+        if any(link.name == name for link in self.links.values()):
+            return Refused("still_linked", where, f"{name!r} is linked right now: stop it first, or retire it there")
         self.identity.retire(name, now)
-        self._write(Change(Path(("@", "nodes", name)), None, author="retire"), now)
+        self._write(Change(where, None, author="retire"), now)
         return None
 
     def set_addresses(self, addresses: Sequence[str], now: Now) -> None:
@@ -263,6 +266,8 @@ class Replica:
         self._last = now
         if self.links.pop(link_id, None) is not None:
             self.acks.grown((), now)
+        if self.state.rejoining and not any(link.ready for link in self.links.values()):
+            self.state.end_rejoin()
 
     def writable(self, link_id: LinkId, now: Now) -> None:
         """The driver's queue of this link has drained."""
@@ -331,6 +336,8 @@ class Replica:
             link.partial, link.view = True, tuple(Pattern(text) for text in hello.view)
         if self._redundant(link, now):
             return
+        if self.state.behind and not link.partial:
+            self.state.rejoining = True
         self.acks.forget_session(link, now)
         if hello.known_hash == link.said.hash():
             self.sync.resolved(link, link.said, now)

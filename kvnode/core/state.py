@@ -63,6 +63,7 @@ class State:
         self.inc: Incarnation | None = None
         self.counters: dict[Incarnation, int] = {}
         self.behind = bool(loaded.doubts)
+        self.rejoining = False
         self.live: dict[Incarnation, dict[int, bytes]] = {}
         self.conflicts: dict[bytes, None] = {}
         self.tombstones = 0
@@ -264,8 +265,8 @@ class State:
         self._sends.append(Close(link, why, fatal))
 
     def notify(self, key: bytes) -> None:
-        """Tell watchers of the present siblings; while behind (R5) this waits until the rejoin is complete."""
-        if self.behind:
+        """Tell watchers of the present siblings; while a node that was behind rejoins (R5) this waits for its end."""
+        if self.rejoining:
             self._deferred[key] = None
         else:
             self._notes.append(Notify(key, self.tree.get(key)))
@@ -273,6 +274,11 @@ class State:
     def caught_up(self) -> None:
         """The rejoin is complete."""
         self.behind = False
+        self.end_rejoin()
+
+    def end_rejoin(self) -> None:
+        """Tell what was held back: the rejoin is complete, or there is nobody left to rejoin."""
+        self.rejoining = False
         for key in self._deferred:
             self.notify(key)
         self._deferred.clear()

@@ -228,12 +228,13 @@ class Known:
     equal maps. `order` of the map is order of last change, which the digest uses.
     """
 
-    __slots__ = ("_hashes", "_sum", "map")
+    __slots__ = ("_hashes", "_stale", "_sum", "map")
 
     def __init__(self, of: Mapping[Incarnation, Ticks] | None = None) -> None:
         self.map: dict[Incarnation, Ticks] = {i: t for i, t in of.items() if t} if of else {}
         self._hashes: dict[Incarnation, int] = {}
-        self._sum: int | None = None
+        self._sum = 0
+        self._stale: set[Incarnation] = set(self.map)
 
     def __getitem__(self, inc: Incarnation) -> Ticks:
         return self.map.get(inc, EMPTY)
@@ -268,35 +269,26 @@ class Known:
         self.map.pop(inc, None)
         if ticks:
             self.map[inc] = ticks
-        if self._sum is not None:
-            self._sum ^= self._hashes.pop(inc, 0)
-            self._sum ^= self._hash(inc)
-
-    def _hash(self, inc: Incarnation) -> int:
-        ticks = self.map.get(inc)
-        if ticks is None:
-            return 0
-        got = self._hashes.get(inc)
-        if got is None:
-            text = f"{inc} {ticks.bounds}".encode()
-            got = self._hashes[inc] = int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
-        return got
+        self._stale.add(inc)
 
     def hash(self, without: Iterable[Incarnation] = ()) -> int:
-        """A 64-bit hash of the map, order-free, leaving out some incarnations."""
-        if self._sum is None:
-            self._sum = 0
-            for inc in self.map:
-                self._sum ^= self._hash(inc)
+        """A 64-bit hash of the map, order-free, leaving out some incarnations. Costs what changed since."""
+        for inc in self._stale:
+            self._sum ^= self._hashes.pop(inc, 0)
+            if (ticks := self.map.get(inc)) is not None:
+                got = self._hashes[inc] = _hash(inc, ticks)
+                self._sum ^= got
+        self._stale.clear()
         out = self._sum
         for inc in without:
-            out ^= self._hash(inc)
+            out ^= self._hashes.get(inc, 0)
         return out
 
     def copy(self) -> Known:
         """An independent copy."""
         new = Known()
         new.map = dict(self.map)
+        new._hashes, new._sum, new._stale = dict(self._hashes), self._sum, set(self._stale)
         return new
 
     def __le__(self, other: Known) -> bool:
@@ -309,3 +301,8 @@ class Known:
 
     def __repr__(self) -> str:
         return f"Known({self.map!r})"
+
+
+def _hash(inc: Incarnation, ticks: Ticks) -> int:
+    text = f"{inc} {ticks.bounds}".encode()
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
