@@ -3,44 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Self
+from typing import Final, Literal
 
-DEFAULT_PORT: Final = 27590
+from kvnode.transport.address import DEFAULT_PORT, Address, parse_address
+
 SERVICE_SOCKET_DIR: Final = Path("/run/kvnode")
-
-_ADDRESS: Final = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
-
-
-class Address(NamedTuple):
-    """A TCP address as it was configured: a literal address or a name, and a port (0: any free one)."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``HOST:PORT`` or ``[IPV6]:PORT``. Raises ValueError."""
-        match = _ADDRESS.fullmatch(text)
-        if match is None or int(match["port"]) > 65_535:
-            raise ValueError(f"{text!r} is not HOST:PORT or [IPV6]:PORT with a port up to 65535")
-        return cls(match["v6"] or match["host"], int(match["port"]))
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it. A name other than localhost counts as reachable by others."""
-        if self.host.lower() == "localhost":
-            return True
-        try:
-            return ip_address(self.host.partition("%")[0]).is_loopback
-        except ValueError:
-            return False
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +58,17 @@ class NodeConfig:
     @property
     def listen_address(self) -> Address:
         """Where peers and clients connect."""
-        return Address.parse(self.listen)
+        return parse_address(self.listen)
 
     @property
     def peer_addresses(self) -> tuple[Address, ...]:
         """The seeds."""
-        return tuple(Address.parse(text) for text in self.peers)
+        return tuple(parse_address(text) for text in self.peers)
 
     @property
     def http_address(self) -> Address | None:
         """Where health and metrics are served; None if they are not."""
-        return None if self.http == "none" else Address.parse(self.http)
+        return None if self.http == "none" else parse_address(self.http)
 
     @property
     def socket_path(self) -> Path | None:

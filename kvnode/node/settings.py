@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from kvnode.data.schemas import read_schema
+from kvnode.transport.address import AddressError, parse_address
 
-from .config import Address, NodeConfig
+from .config import NodeConfig
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
@@ -234,8 +235,8 @@ def _cross_checks(config: NodeConfig) -> Iterator[tuple[str, str]]:
     for key, texts in addresses.items():
         for text in texts:
             try:
-                Address.parse(text)
-            except ValueError as error:
+                parse_address(text)
+            except AddressError as error:
                 bad = True
                 yield key, f"expected HOST:PORT: {error}"
     if bad:

@@ -9,8 +9,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from kvnode.data.schemas import read_schema
-from kvnode.node.config import Address, NodeConfig
+from kvnode.node.config import NodeConfig
 from kvnode.node.settings import ConfigError, leaves, load, variable_of
+from kvnode.transport.address import parse_address
 
 MINIMAL = {"name": "attic", "store": "memory"}
 
@@ -219,7 +220,9 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
 # -- what no schema can say ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "192.168.1.5:1", "attic.lan:1", "[::ffff:10.0.0.1]:1"])
+@pytest.mark.parametrize(
+    "listen", ["0.0.0.0:1", "[::]:1", "192.168.1.5:1", "attic.lan:1", "127.attic.lan:1", "[::ffff:10.0.0.1]:1"]
+)
 def test_an_open_address_needs_insecure(listen: str) -> None:
     (line,) = errors_of(listen=listen, **MINIMAL)
     assert line.startswith("--listen: listen: expected a loopback address")
@@ -239,28 +242,17 @@ def test_http_is_for_loopback_only_insecure_or_not() -> None:
 
 def test_a_port_out_of_range() -> None:
     (line,) = errors_of(listen="127.0.0.1:65536", **MINIMAL)
-    assert line.startswith("--listen: listen: expected HOST:PORT: '127.0.0.1:65536' is not")
+    assert line.startswith("--listen: listen: expected HOST:PORT: '65536' in '127.0.0.1:65536' is no port")
 
 
 # -- values --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["127.0.0.1:27590", "[::1]:1", "attic.lan:0", "[fe80::1%eth0]:9"])
-def test_addresses_keep_their_text(text: str) -> None:
-    assert str(Address.parse(text)) == text
-
-
-@pytest.mark.parametrize("text", ["", "a", "a:", ":1", "::1:5", "[]:1", "a:x", "a:123456", "a:70000", "[::1]"])
-def test_texts_that_are_no_address(text: str) -> None:
-    with pytest.raises(ValueError, match="is not HOST:PORT"):
-        Address.parse(text)
-
-
 def test_properties(monkeypatch: pytest.MonkeyPatch) -> None:
     config = NodeConfig("attic", data="/d", peers=("b:1",), http="127.0.0.1:2")
     assert config.data_dir == Path("/d")
-    assert config.peer_addresses == (("b", 1),)
-    assert config.http_address == ("127.0.0.1", 2)
+    assert config.peer_addresses == (parse_address("b:1"),)
+    assert config.http_address == parse_address("127.0.0.1:2")
     assert NodeConfig("attic", store="memory").data_dir is None
     assert NodeConfig("attic").http_address is None
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
