@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final, Literal
 
 DEFAULT_PORT: Final = 27590
@@ -30,7 +31,12 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it, as far as the text tells (a name other than localhost does not)."""
-        return self.kind != "tcp" or self.host in ("localhost", "::1") or self.host.startswith("127.")
+        if self.kind != "tcp" or self.host.lower() == "localhost":
+            return True
+        try:
+            return ip_address(self.host.partition("%")[0]).is_loopback
+        except ValueError:
+            return False
 
 
 def parse_address(text: str, default_port: int | None = None) -> Address:
