@@ -1,0 +1,89 @@
+"""A real owserver for tests: the Debian package's program on a free loopback port, never a system service."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self
+
+START_S: Final = 10.0
+STOP_S: Final = 3.0
+"""An owserver with an open persistent connection ignores SIGTERM; after this many seconds it is killed."""
+
+
+def installed() -> bool:
+    """Whether the program is there."""
+    return shutil.which("owserver") is not None
+
+
+class RealOwserver:
+    """An owserver process with `arguments` such as ``--HA7E=PTY`` or ``--tester=DS18B20``; a context manager.
+
+    It keeps its `port` over :meth:`stop` and :meth:`start`. Raises RuntimeError when it does not come up.
+    """
+
+    def __init__(self, arguments: Sequence[str], *, port: int | None = None) -> None:
+        self.arguments = tuple(arguments)
+        self.port = free_port() if port is None else port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        command = ["owserver", "--foreground", "-p", f"127.0.0.1:{self.port}", *self.arguments]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            # On a port that somebody else has it exits with status 0: only our living process counts.
+            if self._process.poll() is not None:
+                raise RuntimeError(f"owserver ended with status {self._process.returncode}: {' '.join(command)}")
+            if self._listens():
+                return
+            time.sleep(0.01)
+        self.kill()
+        raise RuntimeError(f"owserver did not listen within {START_S:g} s: {' '.join(command)}")
+
+    def stop(self) -> bool:
+        """Ask it to end, kill it when it does not; tells whether asking was enough."""
+        process = self._process
+        if process is None:
+            return True
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return False
+        self._process = None
+        return True
+
+    def kill(self) -> None:
+        """End it without notice."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def free_port() -> int:
+    """A TCP port of the loopback address that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

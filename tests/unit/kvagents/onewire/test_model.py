@@ -1,0 +1,122 @@
+"""Ids, readings, what is believed and what is written."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvagents.onewire.model import (
+    Filter,
+    ReadingError,
+    Rom,
+    RomError,
+    Written,
+    crc8,
+    is_power_on_value,
+    is_thermometer,
+    parse_temperature,
+)
+
+roms = st.builds(Rom, st.integers(0, 255), st.binary(min_size=6, max_size=6))
+
+
+def test_crc_of_the_data_sheet():
+    # Maxim application note 27 works this example: ROM 02 1C B8 01 00 00 00 has checksum A2.
+    assert crc8(bytes.fromhex("021CB801000000")) == 0xA2
+    assert crc8(bytes.fromhex("021CB801000000A2")) == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["28.67452301EF00", "28.67452301ef00", "28.67452301EF00.5D", "2867452301EF005D", "2867452301ef005d"]
+)
+def test_an_id_in_all_its_forms(text: str):
+    rom = Rom.parse(text)
+    assert str(rom) == "28.67452301EF00"
+    assert rom.wire.hex() == "2867452301ef005d"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("28.67452301EF", "no 1-Wire device id"),
+        ("", "no 1-Wire device id"),
+        ("28.67452301EF00\n", "no 1-Wire device id"),
+        ("28.67452301EF00.00", "should be 5D"),
+        ("cellar", "looks like 28.67452301EF00"),
+    ],
+)
+def test_what_is_no_id(text: str, complaint: str):
+    with pytest.raises(RomError, match=complaint):
+        Rom.parse(text)
+
+
+@given(roms)
+def test_an_id_survives_its_text(rom: Rom):
+    assert Rom.parse(str(rom)) == rom
+    assert Rom.parse(rom.wire.hex()) == rom
+    assert crc8(rom.wire) == 0
+
+
+def test_thermometers():
+    assert is_thermometer(Rom.parse("10.67452301EF00"))
+    assert not is_thermometer(Rom.parse("29.67452301EF00"))
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"), [(b"     21.4375", 21.4375), (b"          -0", 0.0), (b"-55", -55.0), (b"125", 125.0)]
+)
+def test_readings(raw: bytes, value: float):
+    assert parse_temperature(raw) == value
+    assert str(parse_temperature(raw)) == str(value)
+
+
+@pytest.mark.parametrize("raw", [b"", b"abc", b"nan", b"inf", b"-55.0625", b"127.9375", b"\xff\xff", b"1 2"])
+def test_what_is_no_reading(raw: bytes):
+    with pytest.raises(ReadingError):
+        parse_temperature(raw)
+
+
+def test_the_power_on_value_is_believed_only_near_85():
+    assert is_power_on_value(85.0, None)
+    assert is_power_on_value(85.0, 21.0)
+    assert not is_power_on_value(85.0, 84.5)
+    assert not is_power_on_value(84.9375, None)
+    assert not is_power_on_value(21.0, 85.0)
+
+
+def test_filter_without_delta_writes_each_change():
+    every = Filter(delta=0.0, heartbeat_s=300.0)
+    assert every.wants(20.0, now=0.0, written=None)
+    assert not every.wants(20.0, now=299.0, written=Written(20.0, at=0.0))
+    assert every.wants(20.0625, now=1.0, written=Written(20.0, at=0.0))
+    assert every.wants(20.0, now=300.0, written=Written(20.0, at=0.0))
+
+
+def test_filter_with_delta_ignores_noise_and_follows_drift():
+    coarse = Filter(delta=0.5, heartbeat_s=1e9)
+    written: Written | None = None
+    kept = []
+    for step in range(21):
+        value = 20.0 + step / 10
+        if coarse.wants(value, float(step), written):
+            written = Written(value, float(step))
+            kept.append(value)
+    assert kept == [20.0, 20.6, 21.2, 21.8]
+
+
+@given(
+    st.lists(st.floats(-55, 125), min_size=1, max_size=60),
+    st.floats(0, 10),
+    st.floats(1, 100),
+)
+def test_what_was_written_is_never_far_from_the_truth(values: list[float], delta: float, heartbeat: float):
+    """Law of the filter: the value in the tree is within delta of the last reading and no older than a heartbeat."""
+    rule = Filter(delta, heartbeat)
+    written: Written | None = None
+    for now, value in enumerate(values):
+        if rule.wants(value, float(now), written):
+            written = Written(value, float(now))
+        assert written is not None
+        assert abs(written.value - value) <= delta
+        assert now - written.at < heartbeat
