@@ -163,5 +163,5 @@ async def test_only_loopback(address: str) -> None:
 
 async def test_a_busy_port_is_an_oserror() -> None:
     async with served() as port:
-        with pytest.raises(OSError, match="(?i)in use"):
+        with pytest.raises(OSError, match=r"(?i)in use"):
             await serve_health(parse_address(f"127.0.0.1:{port}"), GOOD)
