@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -82,3 +83,45 @@ def _number(value: float) -> str:
     if value in (float("inf"), float("-inf")):
         return "+Inf" if value > 0 else "-Inf"
     return str(int(value)) if value == int(value) and abs(value) < 1 << 53 else repr(float(value))
+
+
+def metrics_of(status: Mapping[str, Any]) -> list[Metric]:
+    """The metrics of a node, from its status (see :func:`kvnode.node.status.status_of`)."""
+    store, peers = status["store"], [row for row in status["peers"] if row["name"]]
+    linked = {row["name"]: False for row in peers} | {row["name"]: True for row in peers if row["state"] == "linked"}
+    lags = {row["name"]: row["lag"] for row in peers if row["lag"] is not None}
+    kinds = Counter(row["kind"] for row in status["reports"])
+    return [
+        gauge("kvnode_info", "Always 1; the labels tell who this is.", {_info(status): 1}),
+        gauge("kvnode_ready", "Whether this node should be used: 1 if it should.", not reasons_not_ready(status)),
+        gauge("kvnode_entries", "Paths that hold a value.", status["entries"]),
+        gauge("kvnode_conflicts", "Paths with concurrent values.", status["conflicts"]),
+        gauge("kvnode_tombstones", "Deletes that are not forgotten yet.", status["tombstones"]),
+        gauge("kvnode_quarantined_versions", "Dropped versions that are kept to be looked at.", status["quarantine"]),
+        gauge("kvnode_members", "Nodes that belong to the cluster, this one included.", len(status["members"])),
+        gauge("kvnode_peer_linked", "Whether a link to this peer is up.", _by("peer", linked)),
+        gauge("kvnode_peer_lag_changes", "Changes that the peer is not known to hold on disk.", _by("peer", lags)),
+        gauge("kvnode_reports", "Reports that nobody has resolved yet.", _by("kind", kinds)),
+        gauge("kvnode_store_healthy", "Whether the store takes writes.", store["state"] == "ok"),
+        gauge("kvnode_store_pending_transactions", "Transactions that wait for the disk.", store["pending"]),
+        counter("kvnode_store_commits_total", "Transactions written since the start.", store["commits"]),
+        counter("kvnode_store_failures_total", "Transactions that failed since the start.", store["failures"]),
+    ]
+
+
+def reasons_not_ready(status: Mapping[str, Any]) -> list[str]:
+    """One line for each reason why this node should not be used; none: it is ready."""
+    reasons = []
+    if status["store"]["state"] != "ok":
+        reasons.append(f"the store does not take writes: {status['store']['error']}")
+    if not status["current"]:
+        reasons.append("this node was away for long and has not finished its first session with a peer yet")
+    return reasons
+
+
+def _info(status: Mapping[str, Any]) -> Labels:
+    return (("node", status["node"]), ("cluster", status["cluster"]), ("session", status["session"]))
+
+
+def _by(label: str, values: Mapping[str, float]) -> dict[Labels, float]:
+    return {((label, key),): value for key, value in sorted(values.items())}

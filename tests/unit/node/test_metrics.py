@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from kvnode.node.metrics import Metric, counter, gauge, render
+from kvnode.node.metrics import Metric, counter, gauge, metrics_of, reasons_not_ready, render
 
 
 def test_families_with_and_without_labels() -> None:
@@ -62,3 +64,66 @@ def test_what_prometheus_would_not_take(name: str, kind: str, labels: tuple[tupl
 def test_a_name_comes_once() -> None:
     with pytest.raises(ValueError, match="twice"):
         render([gauge("a", "A.", 1), gauge("a", "A.", 2)])
+
+
+# -- of a node -----------------------------------------------------------------------------------------------
+
+
+def status(**more: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "node": "attic",
+        "session": "00ff",
+        "cluster": "home",
+        "current": True,
+        "peers": [],
+        "members": ["attic", "cellar"],
+        "entries": 7,
+        "conflicts": 1,
+        "tombstones": 2,
+        "quarantine": 0,
+        "store": {"state": "ok", "error": None, "pending": 0, "commits": 12, "failures": 0},
+        "reports": [],
+    }
+    return base | more
+
+
+def samples(status: dict[str, Any]) -> list[str]:
+    return [line for line in render(metrics_of(status)).splitlines() if not line.startswith("#")]
+
+
+def test_a_healthy_node() -> None:
+    assert reasons_not_ready(status()) == []
+    lines = samples(status())
+    assert 'kvnode_info{node="attic",cluster="home",session="00ff"} 1' in lines
+    assert {"kvnode_ready 1", "kvnode_entries 7", "kvnode_store_commits_total 12", "kvnode_members 2"} <= set(lines)
+
+
+def test_peers_are_told_once_each() -> None:
+    rows = [
+        {"name": "b", "address": "x:1", "state": "waiting", "lag": 5},
+        {"name": "b", "address": "y:1", "state": "linked", "lag": 5},
+        {"name": "c", "address": "", "state": "unlinked", "lag": None},
+        {"name": "", "address": "z:1", "state": "dialling", "lag": None},
+    ]
+    lines = samples(status(peers=rows))
+    assert [line for line in lines if "_peer_" in line] == [
+        'kvnode_peer_linked{peer="b"} 1',
+        'kvnode_peer_linked{peer="c"} 0',
+        'kvnode_peer_lag_changes{peer="b"} 5',
+    ]
+
+
+def test_reports_are_counted_by_kind() -> None:
+    rows = [{"kind": "skew", "subject": "b"}, {"kind": "skew", "subject": "c"}, {"kind": "clone", "subject": "d"}]
+    lines = samples(status(reports=rows))
+    assert 'kvnode_reports{kind="clone"} 1' in lines
+    assert 'kvnode_reports{kind="skew"} 2' in lines
+
+
+def test_why_a_node_is_not_ready() -> None:
+    store = {"state": "failing", "error": "disk full", "pending": 3, "commits": 1, "failures": 2}
+    bad = status(store=store, current=False)
+    first, second = reasons_not_ready(bad)
+    assert first == "the store does not take writes: disk full"
+    assert "first session" in second
+    assert {"kvnode_ready 0", "kvnode_store_healthy 0", "kvnode_store_failures_total 2"} <= set(samples(bad))
