@@ -108,7 +108,8 @@ class Acks:
         key = (name, held.session)
         telling = link.tell.get(key)
         if telling is None:
-            link.tell[key] = Telling(set(changed) if changed is not None else None)
+            first = changed is None or key not in link.told
+            link.tell[key] = Telling(None if first or changed is None else set(changed))
         elif changed is None:
             telling.changed = None
         elif telling.changed is not None:
@@ -134,30 +135,38 @@ class Acks:
 
     def _flush(self, link: Link) -> None:
         link.ack_at = None
-        states = [s for key, telling in link.tell.items() if (s := self._state_of(key, telling.changed))]
+        states = [s for key, telling in link.tell.items() if (s := self._state_of(link, key, telling.changed))]
         link.tell = {}
         if states:
             self._send(link, Ack(tuple(states)))
 
-    def _state_of(self, key: tuple[str, int], changed: set[Incarnation] | None) -> AckState | None:
+    def _state_of(self, link: Link, key: tuple[str, int], changed: set[Incarnation] | None) -> AckState | None:
         name, session = key
         if key == (self._state.name, self._state.session):
             mine = tuple(sorted(link.name for link in self._links.values() if link.est is not None))
             marks_here = tuple(sorted(self._state.durable_marks))
-            ranges = self._ranges(self._state.durable, changed)
+            ranges = self._ranges(link, key, self._state.durable, changed)
             return AckState(name, session, self.beat, ranges, marks_here, mine, changed is None)
         for held in self._held.get(name, ()):
             if held.session == session:
-                ranges = self._ranges(held.known, changed)
-                return AckState(name, session, held.beat, ranges, tuple(held.marks), held.links, changed is None)
+                ranges = self._ranges(link, key, held.known, changed)
+                return AckState(
+                    name, session, held.beat, ranges, tuple(sorted(held.marks)), held.links, changed is None
+                )
         return None
 
-    def _ranges(self, of: Known, changed: set[Incarnation] | None) -> dict[Incarnation, tuple[int, ...]]:
-        """The changed incarnations; for None those in which `of` is not as our own known."""
-        if changed is not None:
-            return {inc: of[inc].bounds for inc in changed}
-        mine = self._state.known
-        return {inc: of[inc].bounds for inc in {*of.map, *mine.map} if of[inc] != mine[inc]}
+    def _ranges(
+        self, link: Link, key: tuple[str, int], of: Known, changed: set[Incarnation] | None
+    ) -> dict[Incarnation, tuple[int, ...]]:
+        """What is more than was told; the first time, the incarnations in which `of` is not as in our last digest."""
+        if changed is None:
+            said = link.said
+            link.told[key] = dict(of.map)
+            return {inc: of[inc].bounds for inc in sorted({*of.map, *said.map}) if of[inc] != said[inc]}
+        told = link.told.setdefault(key, {})
+        more = {inc: of[inc] - told.get(inc, EMPTY) for inc in sorted(changed)}
+        told.update((inc, of[inc]) for inc in changed)
+        return {inc: ticks.bounds for inc, ticks in more.items() if ticks}
 
     # -- receiving -------------------------------------------------------------------------------------------
 

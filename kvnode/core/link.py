@@ -53,7 +53,7 @@ class Link:
     links: frozenset[str] = frozenset()
     heard_after_hello: bool = False
     said: Known = field(default_factory=Known)
-    """`known` as it was when our hello gave its hash."""
+    """`known` as our hello or last digest told it."""
     est: Known | None = None
     base: Known = field(default_factory=Known)
     """The peer's known as its digest told it: what its first acknowledgements refer to."""
@@ -71,10 +71,15 @@ class Link:
     digests_out: int = 0
     taint: int = -1
     """A version was refused (R3) when this many digests had gone out: ranges of sessions up to there are void."""
+    end_sent: bool = False
+    end_got: bool = False
+    """Whether the session behind the last digest is complete, in either direction."""
     walk: Walk | None = None
     settled: bool = False
     introduced: bool = False
     tell: dict[tuple[str, int], Telling] = field(default_factory=dict)
+    told: dict[tuple[str, int], dict[Incarnation, Ticks]] = field(default_factory=dict)
+    """What the peer has heard of a process's durable known: an acknowledgement carries what is more."""
     early_acks: list[AckState] = field(default_factory=list)
     """Acknowledgements that came before the digest they refer to was resolved."""
     ack_at: int | None = None

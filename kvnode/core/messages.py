@@ -80,14 +80,11 @@ class Versions(Message, frozen=True, array_like=True, tag=6):
 
 class End(Message, frozen=True, array_like=True, tag=7):
     """End of a difference session (R4): the known ranges frozen at its start, less the dots then live, as far as the
-    receiver lacked them; then the sender's hash of known and fingerprint of its tree (R5). `epoch` counts the digests
-    that the sender had got on this link. `settle` asks the receiver to compare in any case, not just when the hashes
-    of known are equal.
+    receiver lacked them. `epoch` counts the digests that the sender had got on this link; `settle` marks the session
+    that follows a digest: when both directions have had theirs, each side sends a :class:`Check`.
     """
 
     ranges: Ranges
-    known_hash: int
-    fingerprint: int
     epoch: int
     settle: bool
 
@@ -159,10 +156,13 @@ class Event(Message, frozen=True, array_like=True, tag=13):
 
 
 class Check(Message, frozen=True, array_like=True, tag=14):
-    """Periodic comparison on a quiet link: hash of known and fingerprint of the tree."""
+    """Comparison of hash of known and fingerprint of the tree: with `settle` behind the sessions of both directions
+    (R5), else now and then on a link.
+    """
 
     known_hash: int
     fingerprint: int
+    settle: bool
 
 
 class Ping(Message, frozen=True, array_like=True, tag=20):

@@ -84,7 +84,7 @@ class Replica:
         self._handlers: Final[dict[type[Message], Callable[[Link, Any, Now], None]]] = {
             Versions: self._on_versions,
             Ack: self._on_ack,
-            End: self._on_end,
+            End: self.sync.on_end,
             Event: self._on_event,
             Check: self._on_check,
             Digest: self.sync.on_digest,
@@ -415,30 +415,22 @@ class Replica:
             self.acks.grown((inc,), now)
         return True
 
-    def _on_end(self, link: Link, message: End, now: Now) -> None:
-        self.sync.on_end(link, message, now)
+    def _on_check(self, link: Link, message: Check, now: Now) -> None:
+        """Compare (R5). A difference in known alone is anti-entropy's: if it stays on a quiet link, start anew."""
         if link.partial:
             return
-        equal = message.known_hash == self.known.hash()
-        if self.state.view is None and message.fingerprint == self.tree.print_of_all:
-            if message.settle:
-                self.settle.complete(link)
-        elif message.settle or equal:
-            self.settle.begin(link)
-
-    def _on_check(self, link: Link, message: Check, now: Now) -> None:
-        if link.partial or self.state.view is not None:
-            return
-        if message.known_hash == self.known.hash():
+        equal = message.fingerprint == self.tree.print_of_all and self.state.view is None
+        if message.settle:
+            self.settle.complete(link) if equal else self.settle.begin(link)
+        elif message.known_hash == self.known.hash():
             link.mismatches = 0
-            if message.fingerprint != self.tree.print_of_all:
+            if not equal:
                 self.settle.begin(link)
-            return
-        quiet = link.sending is None and not link.dirty and not link.outbox
-        link.mismatches = link.mismatches + 1 if quiet else 0
-        if link.mismatches >= 2:
-            link.mismatches = 0
-            self.sync.send_digest(link)
+        elif link.sending is None and not link.dirty:
+            link.mismatches += 1
+            if link.mismatches >= 2:
+                link.mismatches = 0
+                self.sync.send_digest(link)
 
     def _on_ack(self, link: Link, message: Ack, now: Now) -> None:
         if link.est is None:
@@ -498,7 +490,7 @@ class Replica:
             if link.check_at <= now.mono:
                 link.check_at = now.mono + self.limits.check_ms
                 if link.est is not None and not link.partial and self.state.view is None:
-                    self._send(link, Check(self.known.hash(), self.tree.print_of_all))
+                    self.sync.send_check(link, settle=False)
 
     @property
     def next_deadline(self) -> int | None:

@@ -157,7 +157,12 @@ class State:
     def add(self, key: bytes, version: Version) -> bool:
         """Merge a version whose dot is new here; says whether it is now a sibling."""
         merged = merge(self.tree.get(key), version)
-        self.learn(version.inc, Ticks((version.tick, version.tick + 1)))
+        inc = version.inc
+        self.known.add(inc, version.tick)
+        if is_volatile(inc):
+            self.durable.add(inc, version.tick)
+        else:
+            self._known_changed[inc] = None
         if merged.added:
             self.put(key, merged.siblings)
         return merged.added

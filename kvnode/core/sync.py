@@ -20,7 +20,7 @@ from . import marks
 from .effects import Now
 from .entry import Version
 from .link import Link, Sending
-from .messages import Digest, DigestAsk, DigestBuckets, DigestParts, End, Message, Ranges, Versions
+from .messages import Check, Digest, DigestAsk, DigestBuckets, DigestParts, End, Message, Ranges, Versions
 from .path import Path
 from .state import State
 from .ticks import EMPTY, Incarnation, Known, Ticks, durable_twin, is_incarnation, name_of
@@ -43,7 +43,8 @@ class Sync:
     def send_digest(self, link: Link) -> None:
         """Tell the peer our known; it replaces its estimate and starts a session towards us."""
         link.digests_out += 1
-        known = self._state.known
+        link.end_got = False
+        known = link.said = self._state.known.copy()
         recent = list(known.map)[-self._state.limits.recent_incarnations :]
         self._send(link, Digest({i: known[i].bounds for i in recent}, known.hash(without=recent)))
 
@@ -62,15 +63,16 @@ class Sync:
             return
         marks.hit("digest-buckets")
         link.est, link.sending = None, None
-        link.resolving = Known(recent)
+        link.resolving = Known()
         self._send(link, DigestAsk())
 
     def on_ask(self, link: Link, message: DigestAsk, now: Now) -> None:
-        """Answer from the present known: later is only more, never wrong."""
-        buckets = _bucketed(self._state.known)
+        """Answer from one snapshot: the peer's later conclusions refer to exactly that."""
         if message.buckets is None:
-            self._send(link, DigestBuckets(tuple(b.hash() for b in buckets)))
+            link.said = self._state.known.copy()
+            self._send(link, DigestBuckets(tuple(b.hash() for b in _bucketed(link.said))))
             return
+        buckets = _bucketed(link.said)
         ids = tuple(sorted({i for i in message.buckets if 0 <= i < _BUCKETS}))
         full = {inc: t.bounds for i in ids for inc, t in buckets[i].map.items()}
         self._send(link, DigestParts(ids, full))
@@ -105,7 +107,7 @@ class Sync:
         link.base = est.copy()
         link.outbox.clear()
         link.dirty = dict.fromkeys(self._state.known.map)
-        link.sending = None
+        link.sending, link.end_sent = None, False
         self.start(link, now, settle=True)
 
     # -- sending ---------------------------------------------------------------------------------------------
@@ -133,7 +135,7 @@ class Sync:
         if not (keys or ranges or settle):
             marks.hit("lazy-saved")
             return
-        link.sending = Sending(deque(sorted(keys)), ranges, incs, settle)
+        link.sending = Sending(deque(keys), ranges, incs, settle)
         self.pump(link, now)
 
     def _sees_key(self, link: Link, key: bytes) -> bool:
@@ -168,8 +170,10 @@ class Sync:
             link.est.union(inc, ticks)
         link.sending = None
         ranges = {inc: t.bounds for inc, t in sending.ranges.items()}
-        known_hash = self._state.known.hash()
-        self._send(link, End(ranges, known_hash, self._print_for(link), link.digests_in, sending.settle))
+        self._send(link, End(ranges, link.digests_in, sending.settle))
+        if sending.settle:
+            link.end_sent = True
+            self._compare(link)
         for inc in sending.incs:
             if not self._state.known[inc] <= link.est[inc]:
                 marks.hit("session-superseded-midway")
@@ -177,11 +181,14 @@ class Sync:
         if link.dirty:
             self.start(link, now, settle=False)
 
-    def _print_for(self, link: Link) -> int:
-        """The fingerprint that both ends can compare: of everything, or of the common view."""
-        if link.view is None and self._state.view is None:
-            return self._state.tree.print_of_all
-        return 0
+    def _compare(self, link: Link) -> None:
+        """Both sessions are complete: let the peer compare its tree with ours (R5)."""
+        if link.end_sent and link.end_got:
+            self.send_check(link, settle=True)
+
+    def send_check(self, link: Link, *, settle: bool) -> None:
+        """Tell hash of known and fingerprint."""
+        self._send(link, Check(self._state.known.hash(), self._state.tree.print_of_all, settle))
 
     def offer(self, version: Version, source: Link | None, now: Now, path: tuple[str | int, ...]) -> None:
         """A change became known here: hand it to every peer that lacks it, at once or lazily."""
@@ -252,15 +259,21 @@ class Sync:
             self.send_digest(link)
 
     def on_end(self, link: Link, message: End, now: Now) -> None:
+        """The end of the peer's session: apply its ranges; then compare, if both directions are through."""
+        self._apply(link, read_ranges(message.ranges), message.epoch, now)
+        if message.settle and message.epoch == link.digests_out:
+            link.end_got = True
+            self._compare(link)
+
+    def _apply(self, link: Link, ranges: dict[Incarnation, Ticks], epoch: int, now: Now) -> None:
         """Apply a session's ranges, behind all of its versions; those of a tainted session are void."""
         state = self._state
-        ranges = read_ranges(message.ranges)
         if link.est is not None:
             for inc, ticks in ranges.items():
                 link.est.union(inc, ticks)
         if link.partial or state.view is not None:
             return
-        if message.epoch <= link.taint:
+        if epoch <= link.taint:
             marks.hit("session-tainted")
             return
         if any(state.is_closed(i) and not has_mark(link, i) and not t <= state.known[i] for i, t in ranges.items()):

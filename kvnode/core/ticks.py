@@ -129,6 +129,16 @@ class Ticks:
             return Ticks((*bounds[:-1], tick + 1))
         return self | Ticks((tick, tick + 1))
 
+    def joined(self, ticks: list[int]) -> Ticks:
+        """The union with ascending, distinct ticks; costs one copy when all are above the highest."""
+        new = Ticks.of_sorted(ticks)
+        bounds = self.bounds
+        if not bounds or not ticks or ticks[0] < bounds[-1]:
+            return self | new
+        if ticks[0] == bounds[-1]:
+            return Ticks(bounds[:-1] + new.bounds[1:])
+        return Ticks(bounds + new.bounds)
+
     def __or__(self, other: Ticks) -> Ticks:
         a, b = self.bounds, other.bounds
         if not b or a == b:
@@ -228,33 +238,51 @@ class Known:
     equal maps. `order` of the map is order of last change, which the digest uses.
     """
 
-    __slots__ = ("_hashes", "_stale", "_sum", "map")
+    __slots__ = ("_fresh", "_hashes", "_map", "_stale", "_sum")
 
     def __init__(self, of: Mapping[Incarnation, Ticks] | None = None) -> None:
-        self.map: dict[Incarnation, Ticks] = {i: t for i, t in of.items() if t} if of else {}
+        self._map: dict[Incarnation, Ticks] = {i: t for i, t in of.items() if t} if of else {}
+        self._fresh: dict[Incarnation, dict[int, None]] = {}
         self._hashes: dict[Incarnation, int] = {}
         self._sum = 0
-        self._stale: set[Incarnation] = set(self.map)
+        self._stale: set[Incarnation] = set(self._map)
+
+    @property
+    def map(self) -> dict[Incarnation, Ticks]:
+        """The map itself, to be read only."""
+        for inc in list(self._fresh):
+            self._fold(inc)
+        return self._map
+
+    def _fold(self, inc: Incarnation) -> None:
+        """Put single dots into the set. They are gathered because a set with many holes is costly to copy for each."""
+        fresh = self._fresh.pop(inc, None)
+        if fresh:
+            self._put(inc, self._map.get(inc, EMPTY).joined(sorted(fresh)))
 
     def __getitem__(self, inc: Incarnation) -> Ticks:
-        return self.map.get(inc, EMPTY)
+        if inc in self._fresh:
+            self._fold(inc)
+        return self._map.get(inc, EMPTY)
 
     def __contains__(self, dot: tuple[Incarnation, int]) -> bool:
-        ticks = self.map.get(dot[0])
-        return ticks is not None and dot[1] in ticks
+        return self.has(dot[0], dot[1])
 
     def has(self, inc: Incarnation, tick: int) -> bool:
         """Whether this change is known."""
-        ticks = self.map.get(inc)
+        fresh = self._fresh.get(inc)
+        if fresh is not None and tick in fresh:
+            return True
+        ticks = self._map.get(inc)
         return ticks is not None and tick in ticks
 
     def add(self, inc: Incarnation, tick: int) -> None:
         """Add one dot."""
-        self._put(inc, self.map.get(inc, EMPTY).add(tick))
+        self._fresh.setdefault(inc, {})[tick] = None
 
     def union(self, inc: Incarnation, ticks: Ticks) -> bool:
         """Add ticks of one incarnation; says whether anything was new."""
-        have = self.map.get(inc, EMPTY)
+        have = self[inc]
         new = have | ticks
         if new.bounds == have.bounds:
             return False
@@ -263,19 +291,21 @@ class Known:
 
     def replace(self, inc: Incarnation, ticks: Ticks) -> None:
         """Set the ticks of one incarnation, whatever they were (estimates and R6 only)."""
+        self._fresh.pop(inc, None)
         self._put(inc, ticks)
 
     def _put(self, inc: Incarnation, ticks: Ticks) -> None:
-        self.map.pop(inc, None)
+        self._map.pop(inc, None)
         if ticks:
-            self.map[inc] = ticks
+            self._map[inc] = ticks
         self._stale.add(inc)
 
     def hash(self, without: Iterable[Incarnation] = ()) -> int:
         """A 64-bit hash of the map, order-free, leaving out some incarnations. Costs what changed since."""
+        known = self.map
         for inc in self._stale:
             self._sum ^= self._hashes.pop(inc, 0)
-            if (ticks := self.map.get(inc)) is not None:
+            if (ticks := known.get(inc)) is not None:
                 got = self._hashes[inc] = _hash(inc, ticks)
                 self._sum ^= got
         self._stale.clear()
@@ -287,7 +317,7 @@ class Known:
     def copy(self) -> Known:
         """An independent copy."""
         new = Known()
-        new.map = dict(self.map)
+        new._map = dict(self.map)
         new._hashes, new._sum, new._stale = dict(self._hashes), self._sum, set(self._stale)
         return new
 
