@@ -1,0 +1,199 @@
+"""Entry point of ``kv``: parse, run on asyncio, turn every error into one line and an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import asyncclick as click
+
+from .command import AfterLoop, KvGroup, Lazy, Settings
+from .errors import Exit, explain, unwrap
+from .text import printable
+
+COMPLETE_VAR: Final = "_KV_COMPLETE"
+
+COMMANDS: Final = {
+    "get": Lazy("data:get", "Print the value at a path."),
+    "set": Lazy("data:set_", "Write a value."),
+    "delete": Lazy("data:delete", "Delete a value."),
+    "list": Lazy("listing:list_", "List the values below a path, in path order."),
+    "tree": Lazy("listing:tree", "Show the values below a path as a tree."),
+    "watch": Lazy("watch:watch", "Print the values below a path, then every change."),
+    "conflicts": Lazy("conflicts:conflicts", "Paths where concurrent writes left several values."),
+    "event": Lazy("event:event", "Messages that are delivered and not stored."),
+    "dump": Lazy("dump:dump", "Print all values in canonical form."),
+    "load": Lazy("load:load", "Write the values of a dump."),
+    "status": Lazy("status:status", "Show the node, its peers and its counts."),
+    "gc": Lazy("status:gc", "Explain why a deleted path is still remembered."),
+    "node": Lazy("node:node", "Run a node, or manage the members of the cluster."),
+    "demo": Lazy("demo:demo", "Three nodes, a 1-Wire bus, a cut link: watch it work."),
+    "completion": Lazy("completion:completion", "Print the completion script of a shell."),
+}
+
+
+class _Root(KvGroup):
+    """The top: its own commands, and those that installed packages add (entry points ``kvnode.commands``)."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """An own command, or a plug-in's; completion never imports a plug-in."""
+        found = super().get_command(ctx, cmd_name)
+        if found is None and not ctx.resilient_parsing and cmd_name in (plugins := _plugins()):
+            found = plugins[cmd_name].load()
+            self.commands[cmd_name] = found
+        return found
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Own commands, then plug-ins'."""
+        own = super().list_commands(ctx)
+        return [*own, *(name for name in _plugins() if name not in own)]
+
+    def _short_help(self, ctx: click.Context, name: str) -> str:
+        if name not in self.lazy and name not in self.commands:
+            return f"(from {_plugins()[name].dist_name})"
+        return super()._short_help(ctx, name)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """With the names of plug-ins."""
+        from asyncclick.shell_completion import CompletionItem
+
+        own = super().shell_complete(ctx, incomplete)
+        known = {item.value for item in own}
+        more = [n for n in _plugins() if n.startswith(incomplete) and n not in known]
+        return [*own, *map(CompletionItem, more)]
+
+
+class _Plugin:
+    """A command of another package, by its entry point."""
+
+    def __init__(self, entry: Any) -> None:
+        self._entry = entry
+        self.dist_name: str = entry.dist.name if entry.dist else entry.module
+
+    def load(self) -> click.Command:
+        """Import it."""
+        found = self._entry.load()
+        if not isinstance(found, click.Command):
+            raise TypeError(f"{self._entry.value} is no asyncclick command")
+        return found
+
+
+def _plugins() -> dict[str, _Plugin]:
+    from importlib.metadata import entry_points
+
+    return {entry.name: _Plugin(entry) for entry in sorted(entry_points(group="kvnode.commands"))}
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        number = version("kvnode")
+    except PackageNotFoundError:
+        number = "unknown (not installed)"
+    click.echo(f"kvnode {number}")
+    ctx.exit()
+
+
+def root() -> KvGroup:
+    """A fresh command tree."""
+    return _Root(
+        "kv",
+        lazy=COMMANDS,
+        help="Read, write and watch a tree of values that several nodes hold together.",
+        params=[
+            click.Option(
+                ["--version"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_print_version,
+                help="Print the version and exit.",
+            )
+        ],
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        examples=(
+            "kv set home.attic.temp 21.5",
+            "kv get home.attic.temp",
+            "kv watch home --format jsonl",
+            "kv status --node 127.0.0.1:27590",
+        ),
+    )
+
+
+# -- running -------------------------------------------------------------------------------------------------
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run ``kv`` with these arguments (default: the process's own) and return its exit code."""
+    settings = Settings()
+    try:
+        result = asyncio.run(_run(list(sys.argv[1:] if args is None else args), settings))
+        code = result.run() if isinstance(result, AfterLoop) else result
+        sys.stdout.flush()
+    except BaseException as exc:  # the last boundary: nobody is shown a traceback
+        code = _report(unwrap(exc), settings)
+    return code
+
+
+async def _run(args: list[str], settings: Settings) -> int | AfterLoop:
+    cli = root()
+    if instruction := os.environ.get(COMPLETE_VAR):
+        from asyncclick.shell_completion import shell_complete
+
+        return await shell_complete(cli, {}, "kv", COMPLETE_VAR, instruction)
+    if not args:
+        args = ["--help"]
+    try:
+        async with await cli.make_context("kv", args, obj=settings) as ctx:
+            result = await cli.invoke(ctx)
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    return result if isinstance(result, (int, AfterLoop)) else Exit.OK
+
+
+def _report(exc: BaseException, settings: Settings) -> int:
+    """Say what happened, in one line, and choose the exit code."""
+    if isinstance(exc, SystemExit):
+        return exc.code if isinstance(exc.code, int) else Exit.FAILED
+    if os.environ.get("KV_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(exc)
+    if isinstance(exc, BrokenPipeError):
+        _silence_stdout()
+        return Exit.OK
+    if isinstance(exc, (KeyboardInterrupt, asyncio.CancelledError, click.Abort)):
+        return Exit.OK if settings.endless else Exit.INTERRUPTED
+    code, text = explain(exc)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _silence_stdout()
+    _complain(text)
+    return code
+
+
+def _complain(text: str) -> None:
+    """On standard error; an error there has nowhere to be told."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write("".join(f"kv: {printable(line)}\n" for line in text.splitlines()))
+        sys.stderr.flush()
+
+
+def _silence_stdout() -> None:
+    """Whoever read our output has gone: what is still buffered has nowhere to go."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main())

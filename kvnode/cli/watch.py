@@ -1,0 +1,110 @@
+"""``kv watch``: a snapshot, a marker, then every change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import asyncclick as click
+
+from kvnode.codec.values import to_json
+from kvnode.core.path import Path, Pattern
+
+from .command import command, settings_of
+from .errors import CliError, Exit
+from .render import Output, rfc3339, short_value
+from .rows import below_argument, depth_option, pattern_option
+from .session import session
+
+if TYPE_CHECKING:
+    from kvnode.client import Change, Gap, Uptodate
+
+
+@command(
+    "watch",
+    help="""Print the values at and below PATH (default: all), a marker, then every change as it comes.
+
+    With --format jsonl each line has path, value (absent for a delete), node, tick, time and author; the line
+    {"uptodate": true} ends the snapshot. If changes may have been missed, a line {"gap": REASON} says so. It goes
+    on until Ctrl-C, also when the node goes away and comes back.""",
+    examples=(
+        "kv watch home",
+        "kv watch home --pattern home.+.temp --format jsonl",
+        "kv watch home.attic.temp --latest",
+        "kv watch home --snapshot",
+    ),
+)
+@below_argument
+@pattern_option
+@depth_option
+@click.option("--latest", is_flag=True, help="Skip intermediate values when this command cannot keep up.")
+@click.option("--snapshot", is_flag=True, help="End after the snapshot.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N changes behind the snapshot.")
+@click.pass_context
+async def watch(
+    ctx: click.Context,
+    path: Path,
+    pattern: Pattern | None,
+    depth: int | None,
+    latest: bool,
+    snapshot: bool,
+    count: int | None,
+) -> None:
+    """See the help text above."""
+    from kvnode.client import Change, Uptodate
+
+    settings = settings_of(ctx)
+    settings.endless = True
+    out = Output(settings.format)
+    left = count
+    current = False
+    async with session(ctx) as link:
+        with link.limit():
+            await link.client.status()
+        async with link.client.watch(path, pattern=pattern, depth=depth, latest=latest) as changes:
+            async for change in changes:
+                _print(out, change)
+                if isinstance(change, Uptodate):
+                    current = True
+                    if snapshot:
+                        return
+                elif current and left is not None and isinstance(change, Change):
+                    left -= 1
+                    if left == 0:
+                        return
+    raise CliError("the watch ended: the node closed it", Exit.UNREACHABLE)
+
+
+def _print(out: Output, change: Change | Uptodate | Gap) -> None:
+    out.record(change_row(change), lambda: _human(change))
+
+
+def change_row(change: Change | Uptodate | Gap) -> dict[str, Any]:
+    """The line that scripts read."""
+    from kvnode.client import MISSING, Gap, Uptodate
+
+    if isinstance(change, Uptodate):
+        return {"uptodate": True}
+    if isinstance(change, Gap):
+        return {"gap": change.reason}
+    row: dict[str, Any] = {"path": str(change.path)}
+    if change.value is not MISSING:
+        row["value"] = to_json(change.value)
+    return row | {
+        "node": change.node,
+        "tick": change.tick,
+        "time": rfc3339(change.time),
+        "author": change.author,
+    }
+
+
+def _human(change: Change | Uptodate | Gap) -> str:
+    from kvnode.client import MISSING, Gap, Uptodate
+
+    if isinstance(change, Uptodate):
+        return "-- up to date --"
+    if isinstance(change, Gap):
+        return f"-- gap: {change.reason} --"
+    clock = change.time.astimezone().strftime("%H:%M:%S")
+    what = "deleted" if change.value is MISSING else f"= {short_value(change.value)}"
+    by = f"{change.node}, {change.author}" if change.author else change.node
+    return f"{clock}  {change.path} {what}  ({by})"
