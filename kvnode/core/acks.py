@@ -126,12 +126,10 @@ class Acks:
         if now.mono >= self.beat_at and self._links:
             self.beat_at = now.mono + self._state.limits.beat_ms
             self.grown((), now)
-        if not any(link.ack_at is not None and link.ack_at <= now.mono for link in self._links.values()):
-            return
-        self.beat += 1
-        for link in self._links.values():
-            if link.ack_at is not None and link.ack_at <= now.mono and link.est is not None:
-                self._flush(link)
+        due = [k for k in self._links.values() if k.ack_at is not None and k.ack_at <= now.mono and k.est is not None]
+        self.beat += bool(due)
+        for link in due:
+            self._flush(link)
 
     def _flush(self, link: Link) -> None:
         link.ack_at = None
@@ -294,4 +292,5 @@ class Acks:
         """When :meth:`wake` is due."""
         if not self._links:
             return None
-        return min([self.beat_at, *(link.ack_at for link in self._links.values() if link.ack_at is not None)])
+        due = [link.ack_at for link in self._links.values() if link.ack_at is not None and link.est is not None]
+        return min([self.beat_at, *due])

@@ -53,11 +53,13 @@ class Version:
     writes at one path follow one another, so a dot covers all earlier ticks of its incarnation there.
     """
 
-    __slots__ = ("body", "expiry", "inc", "kind", "sig", "stamp", "tick", "vector")
+    __slots__ = ("body", "expiry", "inc", "key", "kind", "sig", "stamp", "tick", "vector")
 
     inc: Incarnation
     tick: int
     vector: Mapping[Incarnation, int]
+    key: bytes
+    """The key of its path."""
     body: bytes
     sig: bytes
     stamp: int
@@ -69,6 +71,7 @@ class Version:
         inc: Incarnation,
         tick: int,
         vector: Mapping[Incarnation, int],
+        key: bytes,
         body: bytes,
         sig: bytes,
         stamp: int,
@@ -78,6 +81,7 @@ class Version:
         self.inc = inc
         self.tick = tick
         self.vector = vector
+        self.key = key
         self.body = body
         self.sig = sig
         self.stamp = stamp
@@ -87,7 +91,8 @@ class Version:
     @classmethod
     def make(cls, dot: Dot, vector: Mapping[Incarnation, int], body: Body, sig: bytes = b"") -> Version:
         """A version that is written here and now."""
-        return cls(dot.inc, dot.tick, vector, _encode(body), sig, body.stamp, body.kind, body.expiry)
+        key = path_key(body.path)
+        return cls(dot.inc, dot.tick, vector, key, _encode(body), sig, body.stamp, body.kind, body.expiry)
 
     @classmethod
     def received(
@@ -95,8 +100,7 @@ class Version:
     ) -> Version:
         """A version from outside; its body is checked. Raises ValueError (msgspec's errors are ones)."""
         head = _decode_body(body)
-        Path(head.path)
-        return cls(inc, tick, vector, body, sig, head.stamp, head.kind, head.expiry)
+        return cls(inc, tick, vector, Path(head.path).key, body, sig, head.stamp, head.kind, head.expiry)
 
     @property
     def dot(self) -> Dot:
@@ -107,11 +111,6 @@ class Version:
     def details(self) -> Body:
         """The decoded body."""
         return _decode_body(self.body)
-
-    @property
-    def key(self) -> bytes:
-        """The key of its path."""
-        return path_key(self.details.path)
 
     @property
     def is_tombstone(self) -> bool:
@@ -130,7 +129,9 @@ class Version:
 
     def stripped(self) -> Version:
         """The same version without its vector, once it is stable."""
-        return Version(self.inc, self.tick, NO_VECTOR, self.body, self.sig, self.stamp, self.kind, self.expiry)
+        return Version(
+            self.inc, self.tick, NO_VECTOR, self.key, self.body, self.sig, self.stamp, self.kind, self.expiry
+        )
 
     @property
     def order(self) -> tuple[int, str, int]:

@@ -69,10 +69,12 @@ class Forget:
         siblings = state.tree.get(key)
         if not siblings:
             return True
+        # An expiry is decided by each node's own clock: wait until it has passed on all of them.
+        gone_by = now.wall - state.limits.max_skew_ms
         new: Siblings = tuple(v.stripped() if v.vector and self.is_stable(v) else v for v in siblings)
         if len(_durable(new)) <= 1:
-            new = tuple(v for v in new if not (v.is_gone(now.wall) and self._alone(v, new) and self.is_stable(v)))
-        elif any(v.is_gone(now.wall) for v in new):
+            new = tuple(v for v in new if not (v.is_gone(gone_by) and self._alone(v, new) and self.is_stable(v)))
+        elif any(v.is_gone(gone_by) for v in new):
             marks.hit("forget-blocked-by-sibling")
         if [(v.dot, len(v.vector)) for v in new] != [(v.dot, len(v.vector)) for v in siblings]:
             marks.hit("forget" if len(new) < len(siblings) else "strip")

@@ -28,6 +28,8 @@ class Walk:
 
     ranges: list[KeyRange]
     paths: list[bytes] = field(default_factory=list)
+    awaiting: int = 0
+    """Paths asked for and not yet answered."""
 
 
 @dataclass(slots=True)

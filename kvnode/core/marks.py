@@ -29,6 +29,7 @@ ALL: Final = frozenset(
         "lazy-saved",
         "duplicate-session",
         "own-ticks-ahead",
+        "dot-clash",
         "own-incarnation-closed",
         "redundant-link",
         "link-gap",

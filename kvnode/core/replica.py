@@ -202,7 +202,7 @@ class Replica:
         body = body_of(change.path, stamp, change.value, change.author, change.principal, change.expiry)
         version = Version.make(Dot(inc, tick), vector_over(over, inc), body)
         state.add(key, version)
-        self.sync.offer(version, None, now, change.path)
+        self.sync.offer(version, None, now)
         if is_volatile(inc):
             self.acks.grown((inc,), now)
         return Wrote(version.dot, stamp)
@@ -318,11 +318,18 @@ class Replica:
         """What follows from any message: the estimate may have been resolved by it."""
         if link.est is not None and not link.introduced:
             link.introduced = True
+            self._ticks_ahead(link.est, now)
             self.acks.introduce(link, now)
             self.acks.grown((), now)
         if link.est is not None and link.early_acks:
             early, link.early_acks = link.early_acks, []
             self._on_ack(link, Ack(tuple(early)), now)
+
+    def _ticks_ahead(self, theirs: Known, now: Now) -> None:
+        """A peer that knows more of our running incarnation than we gave out: this process was set back or copied."""
+        for inc, given in list(self.state.counters.items()):
+            if theirs[inc].highest > given:
+                self.identity.ticks_ahead(inc, now)
 
     def _on_hello(self, link: Link, hello: Hello, now: Now) -> None:
         problem = self._unfit(link, hello)
@@ -340,7 +347,7 @@ class Replica:
             self.state.rejoining = True
         self.acks.forget_session(link, now)
         if hello.known_hash == link.said.hash():
-            self.sync.resolved(link, link.said, now)
+            self.sync.resolved(link, link.said.copy(), now)
         else:
             self.sync.send_digest(link)
         self._after(link, now)
@@ -396,9 +403,9 @@ class Replica:
         if link.est is not None:
             link.est.add(inc, tick)
         if state.known.has(inc, tick):
+            self._same(version)
             return True
-        path = version.details.path
-        if not state.in_view(path):
+        if state.view is not None and not state.in_view(version.details.path):
             return True
         if self.sync.refuses(link, inc, tick):
             self.sync.taint(link)
@@ -409,11 +416,19 @@ class Replica:
             marks.hit("stamp-skew")
             ahead = wall_ms(version.stamp) - now.wall
             state.report("clock_skew", name_of(inc), f"{name_of(inc)} writes {ahead / 1000:.0f} s ahead of this clock")
-        state.add(Path(path).key, version)
-        self.sync.offer(version, link, now, path)
+        state.add(version.key, version)
+        self.sync.offer(version, link, now)
         if is_volatile(inc):
             self.acks.grown((inc,), now)
         return True
+
+    def _same(self, version: Version) -> None:
+        """A dot that is held already must name the same change (law 6); only a copied process can break that."""
+        for held in self.tree.get(version.key):
+            if held.inc == version.inc and held.tick == version.tick and held.body != version.body:
+                marks.hit("dot-clash")
+                text = f"{version.dot} names two changes at {Path.from_key(version.key)}: was a running machine copied?"
+                self.state.report("dot_clash", str(version.dot), text)
 
     def _on_check(self, link: Link, message: Check, now: Now) -> None:
         """Compare (R5). A difference in known alone is anti-entropy's: if it stays on a quiet link, start anew."""

@@ -13,18 +13,20 @@ to give.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
+from operator import xor
 from typing import Final
 
 from . import marks
 from .effects import Now
-from .entry import Version
+from .entry import Siblings, Version
 from .link import Link, Walk
 from .messages import KeyRange, PathAsk, PathTell, PrintAsk, PrintTell
 from .path import Path, key_range_end, path_key
 from .state import State
 from .sync import SendTo
 from .ticks import Dot
-from .tree import KEY_END, entry_print
+from .tree import KEY_END, Tree, entry_print
 
 _ASKED_RANGES: Final = 64
 
@@ -65,6 +67,7 @@ class Settle:
                 walk.paths[self._state.limits.settle_paths :],
             )
             asked = tuple((key, tuple(v.dot for v in self._state.tree.get(key))) for key in some)
+            walk.awaiting = len(asked)
             self._send(link, PathAsk(asked))
         elif walk.ranges:
             part, walk.ranges = walk.ranges[:_ASKED_RANGES], walk.ranges[_ASKED_RANGES:]
@@ -88,7 +91,7 @@ class Settle:
         walk.ranges += [(low, high) for low, high, print_ in message.parts if self._print(low, high) != print_]
         for low, high, listed in message.leaves:
             theirs = dict(listed)
-            mine = {key: print_ for key, s in tree.scan_range(low, high) if (print_ := entry_print(s))}
+            mine = dict(_printed(tree, low, high))
             walk.paths += sorted(k for k in theirs.keys() | mine.keys() if theirs.get(k) != mine.get(k))
         self._next(link, walk)
 
@@ -105,8 +108,11 @@ class Settle:
                 marks.hit("settle-restore")
             if all(taken):
                 self._drop(key, gone, link, now)
-        if link.walk is not None:
-            self._next(link, link.walk)
+        walk = link.walk
+        if walk is not None and walk.awaiting > 0:
+            walk.awaiting -= len(message.paths)
+            if walk.awaiting <= 0:
+                self._next(link, walk)
 
     def _drop(self, key: bytes, gone: tuple[Dot, ...], link: Link, now: Now) -> None:
         for dot in gone:
@@ -123,32 +129,56 @@ class Settle:
         parts: list[tuple[bytes, bytes, int]] = []
         leaves: list[tuple[bytes, bytes, tuple[tuple[bytes, int], ...]]] = []
         for low, high in message.ranges:
-            cut = None if link.partial else tree.split(low, high, limits.settle_parts, limits.settle_leaf)
-            if cut is None:
-                leaves.append((low, high, self._listed(link, low, high)))
+            if link.partial:
+                self._viewed(link, low, high, parts, leaves)
+            elif (cut := tree.split(low, high, limits.settle_parts, limits.settle_leaf)) is None:
+                leaves.append((low, high, tuple(_printed(tree, low, high))))
             else:
                 parts += [(a, b, tree.print_of(a, b)) for a, b in cut]
         self._send(link, PrintTell(message.ranges, tuple(parts), tuple(leaves)))
 
-    def _listed(self, link: Link, low: bytes, high: bytes) -> tuple[tuple[bytes, int], ...]:
-        out = []
-        for key, siblings in self._state.tree.scan_range(low, high):
-            if (print_ := entry_print(siblings)) and (link.view is None or link.sees(Path.from_key(key))):
-                out.append((key, print_))
-        return tuple(out)
+    def _viewed(
+        self,
+        link: Link,
+        low: bytes,
+        high: bytes,
+        parts: list[tuple[bytes, bytes, int]],
+        leaves: list[tuple[bytes, bytes, tuple[tuple[bytes, int], ...]]],
+    ) -> None:
+        """The same for a partial replica: only what its view has counts (R8)."""
+        limits = self._state.limits
+        shown = [(k, p) for k, p in _printed(self._state.tree, low, high) if link.sees(Path.from_key(k))]
+        if len(shown) <= limits.settle_leaf:
+            leaves.append((low, high, tuple(shown)))
+            return
+        step = -(-len(shown) // limits.settle_parts)
+        cuts = [low, *(key for key, _ in shown[step::step]), high]
+        for a, b in zip(cuts, cuts[1:], strict=False):
+            parts.append((a, b, reduce(xor, (p for k, p in shown if a <= k < b), 0)))
 
     def answer_paths(self, link: Link, message: PathAsk, now: Now) -> None:
         """Our siblings, complete, and our verdict on the asker's dots; in one step, so nothing changes in between."""
         state = self._state
         judge = state.view is None and not state.behind
-        out = []
+        out: list[tuple[bytes, Siblings, tuple[Dot, ...]]] = []
+        size = 0
         for key, dots in message.paths:
             if link.view is not None and not link.sees(Path.from_key(key)):
+                out.append((key, (), ()))
                 continue
-            gone = tuple(d for d in dots if judge and state.known.has(*d) and not state.holds(d))
-            out.append((key, state.tree.get(key), gone))
-        if link.est is not None:
-            for _, siblings, _ in out:
-                for version in siblings:
+            siblings = state.tree.get(key)
+            out.append((key, siblings, tuple(d for d in dots if judge and state.known.has(*d) and not state.holds(d))))
+            for version in siblings:
+                size += len(version.body)
+                if link.est is not None:
                     link.est.add(version.inc, version.tick)
-        self._send(link, PathTell(tuple(out)))
+            if size >= state.limits.chunk_bytes:
+                self._send(link, PathTell(tuple(out)))
+                out, size = [], 0
+        if out:
+            self._send(link, PathTell(tuple(out)))
+
+
+def _printed(tree: Tree, low: bytes, high: bytes) -> list[tuple[bytes, int]]:
+    """The keys of a range that hold a value, with their fingerprints."""
+    return [(key, print_) for key, siblings in tree.scan_range(low, high) if (print_ := entry_print(siblings))]

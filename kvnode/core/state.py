@@ -16,7 +16,7 @@ from .effects import Close, Deliver, Effect, LinkId, Loaded, Notify, Now, Persis
 from .entry import Siblings, Version, decode_record, encode_record, merge, plain
 from .limits import Limits
 from .messages import Message
-from .path import PathError, Pattern, path_key, pattern
+from .path import Path, PathError, Pattern, path_key, pattern
 from .policy import Policy, Rules, in_conflict
 from .stamp import Clock
 from .ticks import Dot, Incarnation, Known, Ticks, durable_twin, is_incarnation, is_volatile
@@ -222,7 +222,7 @@ class State:
     def _read_nodes(self) -> None:
         names: set[str] = set()
         for _, siblings in self.tree.scan_range(NODES, NODES + b"\xff"):
-            path = siblings[0].details.path
+            path = Path.from_key(siblings[0].key)
             if len(path) == 3 and isinstance(path[2], str) and any(not v.is_tombstone for v in siblings):
                 names.add(path[2])
         self.members = frozenset(names)
@@ -247,7 +247,7 @@ class State:
             return
         old, self.rules = self.rules, new
         for key in self.conflicts:
-            path = self.tree.get(key)[0].details.path
+            path = Path.from_key(key)
             if old.of(path) != new.of(path):
                 self.notify(key)
 

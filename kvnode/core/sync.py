@@ -62,7 +62,7 @@ class Sync:
             self.resolved(link, est, now)
             return
         marks.hit("digest-buckets")
-        link.est, link.sending = None, None
+        link.est, link.sending, link.lazy_at = None, None, None
         link.resolving = Known()
         self._send(link, DigestAsk())
 
@@ -158,7 +158,7 @@ class Sync:
                 if not link.est.has(version.inc, version.tick):
                     link.est.add(version.inc, version.tick)
                     chunk.append(version)
-                    size += len(version.body) + 64
+                    size += _size(version)
         if chunk:
             link.window += size
             self._send(link, Versions(tuple(chunk)))
@@ -190,13 +190,13 @@ class Sync:
         """Tell hash of known and fingerprint."""
         self._send(link, Check(self._state.known.hash(), self._state.tree.print_of_all, settle))
 
-    def offer(self, version: Version, source: Link | None, now: Now, path: tuple[str | int, ...]) -> None:
+    def offer(self, version: Version, source: Link | None, now: Now) -> None:
         """A change became known here: hand it to every peer that lacks it, at once or lazily."""
         origin = name_of(version.inc)
         for link in self._links.values():
             if link is source or link.est is None or link.est.has(version.inc, version.tick):
                 continue
-            if not link.sees(path):
+            if not self._sees_key(link, version.key):
                 continue
             if source is not None and (origin in link.links or origin == link.name):
                 marks.hit("lazy-relay")
@@ -206,6 +206,7 @@ class Sync:
             else:
                 link.est.add(version.inc, version.tick)
                 link.outbox.append(version)
+                link.window += _size(version)
 
     def mark_dirty(self, link: Link, inc: Incarnation, now: Now, *, urgent: bool = False) -> None:
         """The peer may lack something of `inc`; a later session looks, as soon as it can if `urgent`."""
@@ -226,10 +227,16 @@ class Sync:
             self._flush_link(link)
 
     def _flush_link(self, link: Link) -> None:
-        if link.outbox:
-            link.window += sum(len(v.body) + 64 for v in link.outbox)
-            self._send(link, Versions(tuple(link.outbox)))
-            link.outbox.clear()
+        """Send what was offered, in messages of bounded size."""
+        start = size = 0
+        for at, version in enumerate(link.outbox):
+            size += _size(version)
+            if size >= self._state.limits.chunk_bytes:
+                self._send(link, Versions(tuple(link.outbox[start : at + 1])))
+                start, size = at + 1, 0
+        if start < len(link.outbox):
+            self._send(link, Versions(tuple(link.outbox[start:])))
+        link.outbox.clear()
 
     def wake(self, now: Now) -> None:
         """Start the lazy sessions that are due."""
@@ -285,6 +292,11 @@ class Sync:
 def has_mark(link: Link, inc: Incarnation) -> bool:
     """Whether the peer holds the record that closes `inc` durably."""
     return durable_twin(inc) in link.marks
+
+
+def _size(version: Version) -> int:
+    """About what a version takes in a message."""
+    return len(version.body) + 64
 
 
 def _held(missing: Ticks, at: dict[int, bytes]) -> list[int]:
