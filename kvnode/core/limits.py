@@ -35,7 +35,7 @@ class Limits:
     """Stripping and forgetting run this long after an acknowledgement."""
     forget_batch: int = 2_000
     """Paths looked at in one such run."""
-    close_delay_ms: int = 5_000
+    close_delay_ms: int = 30_000
     """An incarnation of ours that turned up is closed by a new record only after this time: a clone may live."""
     duplicate_grace_ms: int = 3_000
     """Signs of life of an older session that come within this time of the newer one are a restart, not a clone."""
