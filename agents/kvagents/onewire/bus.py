@@ -24,6 +24,7 @@ from typing import Any, Final, TypeVar
 
 import anyio
 from anyio import to_thread
+from anyio.lowlevel import checkpoint_if_cancelled
 from pyownet import protocol
 
 from kvagents.onewire.model import Rom, RomError
@@ -69,6 +70,7 @@ class _Proxy(protocol._PersistentProxy):  # type: ignore[misc]  # pyownet ships 
     """pyownet's persistent proxy, which also remembers the connection in use so that it can be cut."""
 
     live: Any = None
+    was_cut = False
 
     def _new_connection(self) -> Any:
         self.live = super()._new_connection()
@@ -76,6 +78,7 @@ class _Proxy(protocol._PersistentProxy):  # type: ignore[misc]  # pyownet ships 
 
     def cut(self) -> None:
         """End a call that another thread is waiting in."""
+        self.was_cut = True
         if self.live is not None:
             with suppress(OSError):  # already closed: what we wanted
                 self.live.socket.shutdown(socket.SHUT_RDWR)
@@ -145,6 +148,8 @@ class Session:
             outcome = await to_thread.run_sync(self._attempt, call, limiter=self._limiter)
             done = True
             tasks.cancel_scope.cancel()
+        # A call that ended because it was cancelled is no error of the server.
+        await checkpoint_if_cancelled()
         if isinstance(outcome, (ServerError, DeviceError)):
             raise outcome
         return outcome
@@ -152,10 +157,11 @@ class Session:
     def _attempt(self, call: Callable[[], T]) -> T | ServerError | DeviceError:
         """Call, in a worker thread; errors are returned, because a task group would wrap them."""
         reused = self._proxy.conn is not None
+        self._proxy.was_cut = False
         try:
             return call()
         except (protocol.Error, *_GARBAGE) as error:
-            if not (reused and _is_cut(error)):
+            if not (reused and _is_cut(error)) or self._proxy.was_cut:
                 return _translate(error, self._where)
         try:
             return call()

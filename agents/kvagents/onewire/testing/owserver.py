@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
+from pyownet import protocol
+
 START_S: Final = 10.0
 STOP_S: Final = 3.0
 """An owserver with an open persistent connection ignores SIGTERM; after this many seconds it is killed."""
@@ -32,19 +34,19 @@ class RealOwserver:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it listens."""
+        """Start it and wait until it answers."""
         command = ["owserver", "--foreground", "-p", f"127.0.0.1:{self.port}", *self.arguments]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
-            # On a port that somebody else has it exits with status 0: only our living process counts.
             if self._process.poll() is not None:
-                raise RuntimeError(f"owserver ended with status {self._process.returncode}: {' '.join(command)}")
-            if self._listens():
+                status, self._process = self._process.returncode, None
+                raise RuntimeError(f"owserver ended with status {status}: {' '.join(command)}")
+            if self._answers(self._process.pid):
                 return
             time.sleep(0.01)
         self.kill()
-        raise RuntimeError(f"owserver did not listen within {START_S:g} s: {' '.join(command)}")
+        raise RuntimeError(f"owserver did not answer within {START_S:g} s: {' '.join(command)}")
 
     def stop(self) -> bool:
         """Ask it to end, kill it when it does not; tells whether asking was enough."""
@@ -67,9 +69,13 @@ class RealOwserver:
             self._process.wait()
             self._process = None
 
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+    def _answers(self, pid: int) -> bool:
+        """Whether our own process answers: on a port that is taken, owserver leaves the other one running."""
+        try:
+            answer = protocol.proxy("127.0.0.1", self.port).read(protocol.PTH_PID)
+        except protocol.Error:
+            return False
+        return int(answer) == pid
 
     def __enter__(self) -> Self:
         self.start()
