@@ -1,0 +1,436 @@
+"""The driver: one task owns the replica, feeds it and carries out what it decides.
+
+Every input goes into the inbox; each turn of the task hands the whole inbox to the replica, takes the effects, and
+executes them in order. Nothing awaits inside a turn, so whoever reads the replica's tree between two awaits sees a
+consistent state. What has to wait (the disk, a peer's acknowledgement) comes back through the inbox.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskStatus
+
+from kvnode.core.effects import (
+    Acked,
+    Change,
+    Close,
+    Deliver,
+    Effect,
+    LinkId,
+    Notify,
+    Now,
+    Persist,
+    Refused,
+    Report,
+    Send,
+    Wrote,
+)
+from kvnode.core.messages import Event, Message
+from kvnode.core.replica import Replica
+from kvnode.core.ticks import Known
+
+from . import acks
+from .acks import AckLevel
+from .errors import AckTimeout, NodeError, Overloaded, RefusedError, Stopping, StoreUnavailable
+from .reports import Reports
+from .status import PeerRow, status_of
+from .writer import Commits, Writer
+
+MAX_INBOX: Final = 1_000
+"""Inputs in the inbox above which readers of links wait (:meth:`Driver.admit`)."""
+MAX_WAITING: Final = 10_000
+"""Writes that wait for their ack level; more are refused."""
+LATE_MS: Final = 500
+"""A turn that comes so much later than planned counts as late (an overloaded or suspended machine)."""
+
+T = TypeVar("T")
+NotifyCallback = Callable[[Notify], None]
+DeliverCallback = Callable[[Event], None]
+
+
+def system_clock() -> Now:
+    """The time of this machine; `mono` is the event loop's clock, so virtual time works."""
+    return Now(int(anyio.current_time() * 1000), time.time_ns() // 1_000_000)
+
+
+class Port(Protocol):
+    """One link's way out. Its methods do not wait and do not raise."""
+
+    def send(self, seq: int, message: Message) -> None:
+        """Take a message, behind those before it."""
+
+    def flush(self) -> None:
+        """The turn is over: what was taken may leave."""
+
+    def close(self, why: str, fatal: bool) -> None:
+        """The replica gave the link up. `fatal`: redialling will not help."""
+
+
+class _Write:
+    """A write on its way to its ack level."""
+
+    __slots__ = ("abandoned", "changes", "error", "event", "level", "wrote")
+
+    def __init__(self, changes: Sequence[Change], level: AckLevel) -> None:
+        self.changes = changes
+        self.level = level
+        self.event = anyio.Event()
+        self.wrote: list[Wrote] = []
+        self.error: NodeError | None = None
+        self.abandoned = False
+
+    def fail(self, error: NodeError) -> None:
+        self.error = error
+        self.event.set()
+
+
+class _Call:
+    """Something to be done with the replica, and its result."""
+
+    __slots__ = ("do", "error", "event", "result")
+
+    def __init__(self, do: Callable[[Replica, Now], Any]) -> None:
+        self.do = do
+        self.event = anyio.Event()
+        self.result: Any = None
+        self.error: NodeError | None = None
+
+
+class Driver:
+    """Owns `replica`; see the module's text. `store` is what the replica was loaded from, `clock` gives the time.
+
+    `counters` has running totals, `reports` what people must see.
+    """
+
+    def __init__(self, replica: Replica, store: Commits, *, clock: Callable[[], Now] = system_clock) -> None:
+        self.replica: Final = replica
+        self.reports: Final = Reports()
+        self.counters: dict[str, int] = dict.fromkeys(
+            ("turns", "late_turns", "writes", "refused", "sent", "received", "notified", "events"), 0
+        )
+        self.store: Final = Writer(store, self._durable, self._store_failing)
+        self.peer_rows: Callable[[], list[PeerRow]] = list
+        """Who the peers are; whoever dials and accepts puts its function here."""
+        self._clock: Final = clock
+        self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._wake = anyio.Event()
+        self._roomy = anyio.Event()
+        self._ports: dict[LinkId, Port] = {}
+        self._next_link: LinkId = 1
+        self._notify: list[NotifyCallback] = []
+        self._deliver: list[DeliverCallback] = []
+        self._waiting: dict[int, _Write] = {}
+        self._knowing: list[tuple[Known, anyio.Event]] = []
+        self._look = False
+        self._ended = False
+        self._stopping = False
+
+    # -- running ---------------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Drive until :meth:`stop` (or cancellation); everything accepted before is stored at the end."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._write_shielded, name="store writer")
+            task_status.started()
+            try:
+                await self._turns()
+            finally:
+                self._stopping = True
+                self.store.end()
+        self._turn()  # what the last commit made durable
+        self._end()
+
+    def stop(self) -> None:
+        """End :meth:`run` after what is in the inbox."""
+        self._stopping = True
+        self._wake.set()
+
+    async def _write_shielded(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self.store.run()
+
+    async def _turns(self) -> None:
+        while not self._stopping:
+            if self._inbox:
+                await anyio.lowlevel.checkpoint()
+            else:
+                self._wake = anyio.Event()
+                await self._sleep()
+            self._turn()
+        self._turn()
+
+    async def _sleep(self) -> None:
+        deadline = self.replica.next_deadline
+        if deadline is None:
+            await self._wake.wait()
+            return
+        delay_ms = max(deadline - self._clock().mono, 1)
+        with anyio.move_on_after(delay_ms / 1000):
+            await self._wake.wait()
+        if self._clock().mono > deadline + LATE_MS:
+            self.counters["late_turns"] += 1
+
+    def _turn(self) -> None:
+        now = self._clock()
+        inbox, self._inbox = self._inbox, deque()
+        if len(inbox) >= MAX_INBOX:
+            self._roomy.set()
+            self._roomy = anyio.Event()
+        for handler, args in inbox:
+            handler(now, *args)
+        deadline = self.replica.next_deadline
+        if deadline is not None and deadline <= now.mono:
+            self.replica.wake(now)
+        self._execute(self.replica.take_effects(), now)
+        if self._look:
+            self._look = False
+            self._look_again()
+        if self._knowing:
+            self._look_at_known()
+        self.counters["turns"] += 1
+
+    def _post(self, handler: Callable[..., None], *args: Any) -> None:
+        self._inbox.append((handler, args))
+        self._wake.set()
+
+    def _end(self) -> None:
+        """Tell everybody who still waits that nothing will come."""
+        self._ended = True
+        for write in self._waiting.values():
+            write.fail(AckTimeout(write.wrote, str(write.level)))
+        self._waiting.clear()
+        self._roomy.set()
+
+    # -- effects ---------------------------------------------------------------------------------------------
+
+    def _execute(self, effects: Sequence[Effect], now: Now) -> None:
+        """Carry out, in order. Ports only queue, so what they queue leaves together when all is done."""
+        touched: dict[LinkId, Port] = {}
+        for effect in effects:
+            match effect:
+                case Send(link, seq, message):
+                    port = self._ports.get(link)
+                    if port is not None:
+                        port.send(seq, message)
+                        touched[link] = port
+                        self.counters["sent"] += 1
+                case Persist():
+                    self.store.add(effect)
+                case Close(link, why, fatal):
+                    port = self._ports.pop(link, None)
+                    if port is not None:
+                        port.close(why, fatal)
+                case Acked():
+                    self._look = True
+                case _:
+                    self._tell(effect, now)
+        for port in touched.values():
+            port.flush()
+
+    def _tell(self, effect: Notify | Deliver | Report, now: Now) -> None:
+        match effect:
+            case Notify():
+                self.counters["notified"] += 1
+                for notify in self._notify:
+                    notify(effect)
+            case Deliver(event):
+                self.counters["events"] += 1
+                for deliver in self._deliver:
+                    deliver(event)
+            case Report():
+                self.reports.take(effect, now)
+
+    def on_notify(self, callback: NotifyCallback) -> Callable[[], None]:
+        """Call `callback` in the turn in which the siblings of a path changed. It must not raise or wait. Calling what
+        this returns ends it.
+        """
+        self._notify = [*self._notify, callback]
+
+        def remove() -> None:
+            self._notify = [c for c in self._notify if c is not callback]
+
+        return remove
+
+    def on_deliver(self, callback: DeliverCallback) -> Callable[[], None]:
+        """Call `callback` for every event; otherwise like :meth:`on_notify`."""
+        self._deliver = [*self._deliver, callback]
+
+        def remove() -> None:
+            self._deliver = [c for c in self._deliver if c is not callback]
+
+        return remove
+
+    def report(self, kind: str, subject: str, text: str, *, resolved: bool = False) -> None:
+        """Add to :attr:`reports` from outside the replica."""
+        self.reports.take(Report(kind, subject, text, resolved), self._clock())
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    async def propose(
+        self, changes: Sequence[Change], ack: AckLevel = acks.DISK, timeout_s: float = 5.0
+    ) -> list[Wrote]:
+        """Make these changes, all or none, and wait for the ack level.
+
+        Raises RefusedError (nothing was made), StoreUnavailable (its `wrote` says whether it was made), AckTimeout (the
+        write stands), Overloaded and Stopping (nothing was made). When cancelled, the write may stand or not.
+        """
+        if self._stopping:
+            raise Stopping
+        if len(self._waiting) >= MAX_WAITING:
+            raise Overloaded(f"{MAX_WAITING} writes wait for their acknowledgement already")
+        write = _Write(changes, ack)
+        self._post(self._propose, write)
+        try:
+            with anyio.move_on_after(timeout_s):
+                await write.event.wait()
+        finally:
+            write.abandoned = True
+            self._waiting.pop(id(write), None)
+        if write.error is not None:
+            raise write.error
+        if write.event.is_set():
+            return write.wrote
+        if not write.wrote:
+            raise Overloaded
+        raise AckTimeout(write.wrote, str(ack), acks.missing(ack, write.wrote[-1].dot, self.replica) or ())
+
+    def _propose(self, now: Now, write: _Write) -> None:
+        if write.abandoned:
+            return
+        if write.level.needs_disk and self.store.failure is not None:
+            write.fail(StoreUnavailable(self.store.failure))
+            return
+        result = self.replica.propose(write.changes, now)
+        if isinstance(result, Refused):
+            self.counters["refused"] += 1
+            write.fail(RefusedError(result))
+            return
+        self.counters["writes"] += len(result)
+        write.wrote = result
+        if not result or write.level.kind == "memory":
+            write.event.set()
+            return
+        self._waiting[id(write)] = write
+        self._look = True
+
+    def _look_again(self) -> None:
+        """Something became durable somewhere: answer the writes that have reached their level."""
+        for number, write in list(self._waiting.items()):
+            if all(acks.missing(write.level, w.dot, self.replica) is None for w in reversed(write.wrote)):
+                write.event.set()
+                del self._waiting[number]
+
+    def _durable(self, token: int) -> None:
+        self._post(self._persisted, token)
+
+    def _persisted(self, now: Now, token: int) -> None:
+        self.replica.persisted(token, now)
+        self._look = True
+
+    def _store_failing(self, why: str | None) -> None:
+        if why is None:
+            self.report("store_failed", "store", "the store works again", resolved=True)
+            return
+        self.report("store_failed", "store", f"the store fails, nothing is acknowledged as on disk: {why}")
+        for number, write in list(self._waiting.items()):
+            if write.level.needs_disk:
+                write.fail(StoreUnavailable(why, write.wrote))
+                del self._waiting[number]
+
+    # -- other requests --------------------------------------------------------------------------------------
+
+    async def call(self, do: Callable[[Replica, Now], T]) -> T:
+        """Run `do` with the replica in a turn of its own task; for what changes it. Raises Stopping."""
+        if self._stopping:
+            raise Stopping
+        call = _Call(do)
+        self._post(self._run_call, call)
+        await call.event.wait()
+        if call.error is not None:
+            raise call.error
+        result: T = call.result
+        return result
+
+    def _run_call(self, now: Now, call: _Call) -> None:
+        try:
+            call.result = call.do(self.replica, now)
+        except NodeError as err:
+            call.error = err
+        call.event.set()
+
+    async def wait_known(self, known: Known, timeout_s: float) -> bool:
+        """Wait until this node knows everything in `known`; False if it does not in time."""
+        if known <= self.replica.known:
+            return True
+        event = anyio.Event()
+        entry = (known, event)
+        self._knowing.append(entry)
+        try:
+            with anyio.move_on_after(timeout_s):
+                await event.wait()
+        finally:
+            if entry in self._knowing:
+                self._knowing.remove(entry)
+        return event.is_set()
+
+    def _look_at_known(self) -> None:
+        have = self.replica.known
+        left = []
+        for known, event in self._knowing:
+            if known <= have:
+                event.set()
+            else:
+                left.append((known, event))
+        self._knowing = left
+
+    def status(self) -> dict[str, Any]:
+        """The state of the node as plain data, see :mod:`.status`."""
+        return status_of(self.replica, self.store, self.reports, self.peer_rows())
+
+    # -- links -----------------------------------------------------------------------------------------------
+
+    def link(self, port: Port, *, dialled: bool) -> LinkId:
+        """A connection stands; gives its id. The replica's hello goes to `port`."""
+        link = self._next_link
+        self._next_link += 1
+        self._ports[link] = port
+        self._post(self._linked, link, dialled)
+        return link
+
+    def unlink(self, link: LinkId) -> None:
+        """The connection is gone."""
+        self._ports.pop(link, None)
+        self._post(self._unlinked, link)
+
+    def received(self, link: LinkId, seq: int, message: Message) -> None:
+        """A message came on this link."""
+        self.counters["received"] += 1
+        self._post(self._receive, link, seq, message)
+
+    def writable(self, link: LinkId) -> None:
+        """The link's output queue has drained."""
+        self._post(self._writable, link)
+
+    async def admit(self) -> None:
+        """Wait while the inbox is full. Readers of links call this between two reads."""
+        while len(self._inbox) >= MAX_INBOX and not self._ended:
+            await self._roomy.wait()
+
+    def _linked(self, now: Now, link: LinkId, dialled: bool) -> None:
+        if link in self._ports:
+            self.replica.linked(link, now, dialled=dialled)
+
+    def _unlinked(self, now: Now, link: LinkId) -> None:
+        self.replica.unlinked(link, now)
+
+    def _receive(self, now: Now, link: LinkId, seq: int, message: Message) -> None:
+        self.replica.receive(link, seq, message, now)
+
+    def _writable(self, now: Now, link: LinkId) -> None:
+        self.replica.writable(link, now)

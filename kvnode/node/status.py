@@ -1,0 +1,76 @@
+"""The state of a node as plain data, for ``kv status``, health and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kvnode.core.replica import Replica
+from kvnode.core.ticks import Known, is_volatile
+
+from .reports import Reports
+from .writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRow:
+    """A peer as the connections tell it. `state` is ``linked``, ``greeting``, ``dialling``, ``waiting`` (for the next
+    attempt) or ``elsewhere`` (linked by another address); `error` the last failure, empty if there is none.
+    """
+
+    name: str
+    address: str
+    state: str
+    error: str = ""
+
+
+def status_of(replica: Replica, store: Writer, reports: Reports, peers: Sequence[PeerRow]) -> dict[str, Any]:
+    """The whole status. Members that nobody dials or accepts are listed as ``unlinked``."""
+    listed = {row.name for row in peers}
+    rows = [_peer(replica, row) for row in peers]
+    for name in sorted(replica.members() - listed - {replica.name}):
+        rows.append(_peer(replica, PeerRow(name, "", "unlinked")))
+    state = replica.state
+    return {
+        "node": replica.name,
+        "session": f"{replica.session:016x}",
+        "incarnation": state.inc,
+        "cluster": replica.cluster,
+        "current": replica.is_current,
+        "peers": rows,
+        "members": sorted(replica.members()),
+        "entries": len(replica.tree) - _only_tombstones(replica),
+        "conflicts": len(state.conflicts),
+        "tombstones": state.tombstones,
+        "quarantine": len(state.quarantine),
+        "store": {
+            "state": "ok" if store.failure is None else "failing",
+            "error": store.failure,
+            "pending": store.pending,
+            "commits": store.commits,
+            "failures": store.failures,
+        },
+        "reports": [asdict(row) for row in reports],
+    }
+
+
+def lag(replica: Replica, name: str) -> int | None:
+    """How many changes known here the node `name` is not known to hold durably; None if it never said anything."""
+    held = replica.acks.current(name)
+    return None if held is None else _missing(replica.known, held.known)
+
+
+def _missing(known: Known, held: Known) -> int:
+    return sum(len(ticks - held[inc]) for inc, ticks in known.map.items() if not is_volatile(inc))
+
+
+def _peer(replica: Replica, row: PeerRow) -> dict[str, Any]:
+    out = {"name": row.name, "address": row.address, "state": row.state, "lag": lag(replica, row.name)}
+    return out | {"error": row.error} if row.error else out
+
+
+def _only_tombstones(replica: Replica) -> int:
+    """Paths that hold nothing but tombstones: only such as are not settled yet can be among them."""
+    tree = replica.tree
+    return sum(1 for key in replica.state.unsettled if (s := tree.get(key)) and all(v.is_tombstone for v in s))

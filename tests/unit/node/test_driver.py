@@ -1,0 +1,274 @@
+"""The driver: proposals and their ack levels, the order of effects, a failing store, the end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import pytest
+
+from kvnode.codec.values import pack
+from kvnode.core.effects import Change, Loaded, Now, Persist
+from kvnode.core.messages import Hello, Message
+from kvnode.core.path import Path
+from kvnode.core.replica import Replica
+from kvnode.node import acks
+from kvnode.node.acks import AckLevel, parse_ack
+from kvnode.node.driver import Driver
+from kvnode.node.errors import AckTimeout, Overloaded, RefusedError, Stopping, StoreUnavailable
+from kvnode.node.writer import MERGE_ABOVE, merged
+from kvnode.store.base import StoreFull
+from kvnode.testing.inprocess import TestNode, eventually, running_node
+
+pytestmark = pytest.mark.anyio
+
+PATH = Path.parse("home.attic.temp")
+
+
+def change(value: Any, path: Path = PATH, **more: Any) -> Change:
+    return Change(path, pack(value), **more)
+
+
+async def test_a_write_is_read_back_and_stored() -> None:
+    async with running_node(TestNode("a")) as node:
+        wrote = await node.set("home.attic.temp", 21.5)
+        assert node.get("home.attic.temp") == 21.5
+        assert node.replica.durable_here(wrote.dot)
+        assert PATH.key in node.disk.rows
+
+
+async def test_a_restart_finds_what_was_acknowledged() -> None:
+    async with running_node(TestNode("a")) as node:
+        first = await node.set("x", 1)
+    async with running_node(TestNode("a", disk=node.disk, seed=1)) as again:
+        assert again.get("x") == 1
+        second = await again.set("x", 2)
+        assert second.dot.inc != first.dot.inc
+
+
+async def test_a_refusal_comes_as_error_with_the_present_dots() -> None:
+    async with running_node(TestNode("a")) as node:
+        wrote = await node.set("home.attic.temp", 1)
+        with pytest.raises(RefusedError) as caught:
+            await node.driver.propose([change(2, expect=frozenset())])
+        assert caught.value.code == "cas_failed"
+        assert caught.value.dots == {wrote.dot}
+        assert node.get("home.attic.temp") == 1
+
+
+async def test_callbacks_are_called_in_the_turn_and_can_be_removed() -> None:
+    seen: list[bytes] = []
+    async with running_node(TestNode("a")) as node:
+        remove = node.driver.on_notify(lambda notify: seen.append(notify.key))
+        await node.set("x", 1, acks.MEMORY)
+        assert Path(("x",)).key in seen
+        remove()
+        before = len(seen)
+        await node.set("x", 2)
+        assert len(seen) == before
+
+
+async def test_events_reach_the_callbacks() -> None:
+    events = []
+    async with running_node(TestNode("a")) as node:
+        node.driver.on_deliver(events.append)
+        await node.driver.call(lambda replica, now: replica.send_event(PATH, pack("hot"), "me", now))
+    assert [(e.path, e.author) for e in events] == [(PATH, "me")]
+
+
+# -- ack levels ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["memory", "disk", "all", "peer:1", "peer:1000"])
+def test_levels_in_their_text_form(text: str) -> None:
+    assert str(parse_ack(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "peer", "peer:", "peer:0", "peer:-1", "peer:1001", "disc", "peer:²"])
+def test_texts_that_are_no_levels(text: str) -> None:
+    with pytest.raises(ValueError, match="ack level"):
+        parse_ack(text)
+
+
+async def test_a_time_out_says_that_the_write_stands() -> None:
+    async with running_node(TestNode("a")) as node:
+        with pytest.raises(AckTimeout) as caught:
+            await node.set("x", 1, AckLevel("peer", 1), timeout_s=0.02)
+        (dot,) = caught.value.dots
+        assert node.get("x") == 1
+        assert node.replica.known.has(*dot)
+
+
+async def test_all_needs_only_the_members() -> None:
+    async with running_node(TestNode("a")) as node:
+        await node.set("x", 1, acks.ALL)
+        assert node.replica.members() == {"a"}
+
+
+# -- the store -----------------------------------------------------------------------------------------------
+
+
+class SlowStore:
+    """Blocks in commit until told; counts. (A real store on a thread, without a disk.)"""
+
+    blocking = True
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.begun = threading.Event()
+        self.batches: list[list[Persist]] = []
+
+    def load(self) -> Loaded:
+        return Loaded()
+
+    def commit(self, batches: Sequence[Persist]) -> None:
+        self.begun.set()
+        assert self.go.wait(10)
+        self.batches.append(list(batches))
+
+    def close(self) -> None:
+        pass
+
+
+def replica(name: str = "a") -> Replica:
+    return Replica(name, session=1, random_bits=lambda bits: 7, now=Now(0, 0))
+
+
+async def test_commits_gather_while_one_is_under_way() -> None:
+    store = SlowStore()
+    driver = Driver(replica(), store)
+    done: list[int] = []
+
+    async def write(number: int) -> None:
+        await driver.propose([change(number)], acks.DISK)
+        done.append(number)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(driver.run)
+        tasks.start_soon(write, 0)
+        await anyio.to_thread.run_sync(store.begun.wait)
+        for number in range(1, 20):
+            tasks.start_soon(write, number)
+        await driver.propose([change("memory does not wait for the disk")], acks.MEMORY)
+        assert done == []
+        store.go.set()
+        await eventually(lambda: len(done) == 20)
+        driver.stop()
+    assert len(store.batches) < 10, "one commit for many writes"
+    tokens = [p.token for batch in store.batches for p in batch]
+    assert tokens == sorted(tokens)
+
+
+async def test_a_stop_waits_for_the_commit_that_is_under_way_and_answers_it() -> None:
+    store = SlowStore()
+    driver = Driver(replica(), store)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(driver.run)
+
+        async def write() -> None:
+            await driver.propose([change(1)], acks.DISK)
+
+        tasks.start_soon(write)
+        await anyio.to_thread.run_sync(store.begun.wait)
+        driver.stop()
+        with pytest.raises(Stopping):
+            await driver.propose([change(2)])
+        with pytest.raises(Stopping):
+            await driver.call(lambda replica, now: None)
+        store.go.set()
+    assert store.batches
+
+
+async def test_a_failing_store_refuses_disk_and_goes_on_otherwise() -> None:
+    async with running_node(TestNode("a")) as node:
+        await node.set("x", 0)
+        node.disk.failure = StoreFull("memory", "test")
+        with pytest.raises(StoreUnavailable) as caught:
+            await node.set("x", 1)
+        assert caught.value.dots, "this write was made before the failure showed"
+        with pytest.raises(StoreUnavailable) as caught:
+            await node.set("x", 2)
+        assert not caught.value.dots, "and this one was not made"
+        await node.set("y", 3, acks.MEMORY)
+        assert (node.get("x"), node.get("y")) == (1, 3)
+        status = node.driver.status()
+        assert status["store"]["state"] == "failing"
+        assert [r["kind"] for r in status["reports"]] == ["store_failed"]
+
+        node.disk.failure = None
+        await eventually(lambda: node.driver.store.failure is None)
+        await node.set("x", 4)
+        assert node.driver.status()["reports"] == []
+        assert Path(("y",)).key in node.disk.rows
+
+
+def test_merged_transactions_leave_the_store_as_the_single_ones() -> None:
+    batch = [
+        Persist(1, {b"a": b"1", b"b": b"1"}, {}, {"m": b"1"}),
+        Persist(2, {b"a": None}, {}, {}),
+        Persist(3, {b"c": b"3"}, {}, {"m": b"3"}),
+    ]
+    whole = merged(batch)
+    assert whole.token == 3
+    assert dict(whole.rows) == {b"a": None, b"b": b"1", b"c": b"3"}
+    assert dict(whole.meta) == {"m": b"3"}
+    assert merged(batch[:1]) is batch[0]
+    assert MERGE_ABOVE > 1
+
+
+# -- waiting -------------------------------------------------------------------------------------------------
+
+
+async def test_wait_known() -> None:
+    async with running_node(TestNode("a")) as node, running_node(TestNode("b")) as other:
+        await other.set("x", 1)
+        known = other.replica.known
+        assert await other.driver.wait_known(known, 1)
+        assert not await node.driver.wait_known(known, 0.02)
+
+
+async def test_a_request_that_nobody_came_to_is_not_carried_out_later() -> None:
+    driver = Driver(replica(), SlowStore())
+    with pytest.raises(Overloaded):
+        await driver.propose([change(1)], acks.MEMORY, timeout_s=0.01)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(driver.run)
+        await driver.call(lambda replica, now: None)
+        assert not driver.replica.tree.at(PATH)
+        driver.stop()
+
+
+# -- links ---------------------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """A port that remembers."""
+
+    def __init__(self) -> None:
+        self.log: list[Any] = []
+
+    def send(self, seq: int, message: Message) -> None:
+        self.log.append((seq, message))
+
+    def flush(self) -> None:
+        self.log.append("flush")
+
+    def close(self, why: str, fatal: bool) -> None:
+        self.log.append(("close", fatal))
+
+
+async def test_a_link_is_greeted_and_given_up() -> None:
+    async with running_node(TestNode("a")) as node:
+        port = Recorder()
+        link = node.driver.link(port, dialled=True)
+        await node.driver.call(lambda replica, now: None)
+        (seq, hello), flushed = port.log
+        assert (seq, type(hello), flushed) == (0, Hello, "flush")
+        node.driver.received(link, 0, hello)
+        await node.driver.call(lambda replica, now: None)
+        assert port.log[-1] == ("close", True), "it is the node itself"
+        node.driver.unlink(link)
+        await node.driver.call(lambda replica, now: None)
+        assert not node.replica.links
