@@ -1,0 +1,229 @@
+"""What a client reads and writes: readings, changes, the items of a watch, events. All are frozen values."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from kvnode.codec.values import ValueCodecError, unpack
+from kvnode.core.path import Path
+from kvnode.core.stamp import wall_ms
+from kvnode.core.ticks import Dot, name_of
+
+from .protocol import CONFLICT, CUT, STALE, EventRow, Row, Sib
+
+
+class Absent(Enum):
+    """Its one member says that there is no value: as `expect` of a write, and as the value of a deleted entry."""
+
+    ABSENT = "absent"
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+ABSENT: Final = Absent.ABSENT
+MISSING: Final = ABSENT
+"""The same, as one may prefer to call the value of a deleted entry."""
+
+
+class Undecodable(msgspec.Struct, frozen=True):
+    """In the place of a value whose bytes are none (written by something that is not this software)."""
+
+    data: bytes
+    why: str
+
+
+class _Version(msgspec.Struct, frozen=True):
+    """What is known of one version."""
+
+    path: Path
+    value: Any
+    """The value; :data:`ABSENT` if it is deleted or expired."""
+    dot: Dot
+    """The name of the change that wrote it."""
+    stamp: int
+    """The writer's hybrid clock reading."""
+    author: str
+    principal: str | None
+    expiry: int | None
+    """Time of expiry in milliseconds since 1970 UTC, if any."""
+
+    @property
+    def time(self) -> datetime:
+        """When it was written, by the writer's clock; UTC."""
+        return datetime.fromtimestamp(wall_ms(self.stamp) / 1000, UTC)
+
+    @property
+    def node(self) -> str:
+        """The name of the node that took the write; empty if that is not known."""
+        return name_of(self.dot.inc)
+
+    @property
+    def tick(self) -> int:
+        """The write's number there; 0 if that is not known."""
+        return self.dot.tick
+
+    @property
+    def deleted(self) -> bool:
+        """Whether there is no value."""
+        return self.value is ABSENT
+
+
+class Sibling(_Version, frozen=True):
+    """One of the concurrent versions of an entry; `deleted` for a delete that raced a write."""
+
+
+class Reading(_Version, frozen=True):
+    """An entry as it reads: the winner by the path's policy, with its siblings."""
+
+    conflict: bool = False
+    """Whether concurrent versions stand side by side."""
+    others: tuple[Sibling, ...] = ()
+    """The siblings besides the winner: those that hold a value first."""
+    own: Sibling | None = None
+    """The winner by itself, where the policy joins the values of all siblings into one."""
+    cut: bool = False
+    """Whether the other siblings came without their values because the entry is too large."""
+    stale: bool = False
+    """Whether the node has yet to catch up with its peers after its store was in doubt; it may know too little."""
+
+    @property
+    def dots(self) -> frozenset[Dot]:
+        """The live dots, for `expect`: a write that expects them fails if anything else came in between."""
+        if not self.others:
+            return frozenset() if self.deleted else frozenset((self.dot,))
+        mine = () if self.deleted else (self.dot,)
+        return frozenset((*mine, *(s.dot for s in self.others if not s.deleted)))
+
+    @property
+    def siblings(self) -> tuple[Sibling, ...]:
+        """All versions, the winner first."""
+        mine = self.own or Sibling(
+            self.path, self.value, self.dot, self.stamp, self.author, self.principal, self.expiry
+        )
+        return (mine, *self.others)
+
+
+class Change(Reading, frozen=True):
+    """An item of a watch: the entry now reads like this. `value` is :data:`ABSENT` if it has no value any more."""
+
+
+class Uptodate(msgspec.Struct, frozen=True):
+    """An item of a watch: the snapshot is complete; what follows are changes."""
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """An item of a watch: changes were lost. What differs now follows, deletes included, then :class:`Uptodate`."""
+
+    reason: str
+
+
+class EventItem(msgspec.Struct, frozen=True):
+    """An event: an unstored message. `seq` counts the events of one process of the node."""
+
+    path: Path
+    value: Any
+    author: str
+    node: str
+    seq: int
+    session: int = 0
+    principal: str | None = None
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A write stands, under this dot and stamp."""
+
+    dot: Dot
+    stamp: int
+
+    @property
+    def time(self) -> datetime:
+        """The stamp's time, UTC."""
+        return datetime.fromtimestamp(wall_ms(self.stamp) / 1000, UTC)
+
+
+class Put(msgspec.Struct, frozen=True):
+    """A write of a batch. `expect` as in :meth:`Client.set`."""
+
+    path: Path | str
+    value: Any
+    expect: frozenset[Dot] | Absent | None = None
+    expiry: int | None = None
+
+
+class Del(msgspec.Struct, frozen=True):
+    """A delete of a batch."""
+
+    path: Path | str
+    expect: frozenset[Dot] | Absent | None = None
+
+
+NO_DOT: Final = Dot("", 0)
+"""In the place of the dot of a change whose writer is not known: an entry that is simply gone."""
+
+_R = TypeVar("_R", bound=Reading)
+_new_tuple = tuple.__new__
+
+
+def _path(elements: tuple[str | int, ...]) -> Path:
+    """A path from a node, which has checked it."""
+    return _new_tuple(Path, elements)
+
+
+def _value(raw: msgspec.Raw) -> Any:
+    data = bytes(raw)
+    try:
+        return unpack(data)
+    except ValueCodecError as err:
+        return Undecodable(data, str(err))
+
+
+def _sibling(path: Path, sib: Sib, live: bool) -> Sibling:
+    body = sib.body
+    value = _value(body.value) if live else ABSENT
+    return Sibling(path, value, Dot(sib.inc, sib.tick), body.stamp, body.author, body.principal, body.expiry)
+
+
+def reading_of(row: Row) -> Reading:
+    """A row that holds a value as a reading."""
+    return _fill(Reading, row)
+
+
+def change_of(row: Row) -> Change:
+    """A row as the item of a watch."""
+    return _fill(Change, row) if row.siblings else gone(_path(row.path or ()))
+
+
+def gone(path: Path) -> Change:
+    """A change to no value, of which nothing else is known."""
+    return Change(path, ABSENT, NO_DOT, 0, "", None, None)
+
+
+def _fill(kind: type[_R], row: Row) -> _R:
+    first, live = row.siblings[0], row.live
+    body = first.body
+    path = _path(body.path)
+    value: Any = ABSENT
+    if live:
+        value = _value(body.value if row.value is None else row.value)
+    dot = Dot(first.inc, first.tick)
+    fields = (path, value, dot, body.stamp, body.author, body.principal, body.expiry)
+    if len(row.siblings) == 1 and not row.flags:
+        return kind(*fields)
+    others = tuple(_sibling(path, sib, at < live) for at, sib in enumerate(row.siblings[1:], 1))
+    own = _sibling(path, first, True) if row.value is not None else None
+    flags = row.flags
+    return kind(*fields, bool(flags & CONFLICT), others, own, bool(flags & CUT), bool(flags & STALE))
+
+
+def event_of(row: EventRow) -> EventItem:
+    """An event from the wire."""
+    value = _value(msgspec.Raw(row.value))
+    return EventItem(_path(row.path), value, row.author, row.node, row.seq, row.session, row.principal)

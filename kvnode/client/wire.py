@@ -1,0 +1,137 @@
+"""The bytes of the messages of :mod:`.protocol`, and the few rules that client and node share. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from kvnode.codec.framing import frame
+from kvnode.core.ticks import Known, Ticks, is_incarnation
+
+from .protocol import PROTOCOL_MAX, PROTOCOL_MIN, Answer, ClientHello, Message, Ranges, Request
+
+FIRST_TAG: Final = 64
+"""Tags of clients' messages start here."""
+
+
+class WireError(ValueError):
+    """Bytes from the other side that are no message of this protocol."""
+
+
+encode_part: Final = msgspec.msgpack.Encoder().encode
+"""Encode a part of a message, to be put in as :class:`msgspec.Raw`."""
+_requests: Final[msgspec.msgpack.Decoder[Request]] = msgspec.msgpack.Decoder(Request)
+_answers: Final[msgspec.msgpack.Decoder[Answer]] = msgspec.msgpack.Decoder(Answer)
+_hello: Final = msgspec.msgpack.Decoder(ClientHello)
+_head: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+
+def framed(message: Message) -> bytes:
+    """The message as a whole frame. Raises FrameError if it is too large."""
+    return frame(encode_part(message))
+
+
+def first_frame(payload: bytes) -> ClientHello | bytes:
+    """What the first frame of a connection is: a client's hello, or a peer's message, given back as it came.
+
+    Raises WireError if it is neither.
+    """
+    tag = _tag(payload)
+    if tag is None:
+        raise WireError("the first message is neither a client's nor a peer's")
+    if tag < FIRST_TAG:
+        return payload
+    try:
+        return _hello.decode(payload)
+    except (msgspec.MsgspecError, RecursionError) as err:
+        raise WireError(f"the first message of a client is a hello: {err}") from None
+
+
+def _tag(payload: bytes) -> int | None:
+    """The small number that an array starts with; None if it is no such array."""
+    if not payload:
+        return None
+    start = 1 if 0x90 < payload[0] <= 0x9F else 3 if payload[0] == 0xDC else 0
+    if not start or len(payload) <= start or payload[start] > 0x7F:
+        return None
+    return payload[start]
+
+
+def decode_request(payload: bytes) -> Request:
+    """A request. Raises WireError."""
+    try:
+        return _requests.decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as err:
+        raise WireError(f"not a request: {err}") from None
+
+
+def decode_answer(payload: bytes) -> Answer | None:
+    """An answer; None for one of a kind that this version does not know. Raises WireError."""
+    try:
+        return _answers.decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as err:
+        tag = _tag(payload)
+        if tag is not None and tag not in _ANSWER_TAGS:
+            return None
+        raise WireError(f"not an answer: {err}") from None
+
+
+_ANSWER_TAGS: Final = frozenset({65, *range(96, 106)})
+
+
+def id_of(payload: bytes) -> int:
+    """The id of a request that cannot be decoded, to refuse it by; 0 if not even that is there."""
+    try:
+        fields = _head.decode(payload)
+        found = msgspec.msgpack.decode(fields[1])
+    except (msgspec.MsgspecError, IndexError, RecursionError):
+        return 0
+    return found if isinstance(found, int) else 0
+
+
+def choose_protocol(low: int, high: int) -> int | None:
+    """The version to speak with a client that speaks `low` to `high`; None if there is none in common."""
+    best = min(high, PROTOCOL_MAX)
+    return best if best >= max(low, PROTOCOL_MIN) else None
+
+
+# -- shared rules --------------------------------------------------------------------------------------------
+
+
+def cost_of(rows: int, payload_bytes: int) -> int:
+    """The credits that a message of a stream costs, by its rows and the size of its payload."""
+    return rows + (payload_bytes >> 10)
+
+
+def ranges_of(known: Known) -> dict[str, tuple[int, ...]]:
+    """Known ticks for the wire."""
+    return {inc: ticks.bounds for inc, ticks in known.map.items()}
+
+
+def known_of(ranges: Ranges) -> Known:
+    """Known ticks from the wire. Raises WireError."""
+    known: dict[str, Ticks] = {}
+    for inc, bounds in ranges.items():
+        if not is_incarnation(inc):
+            raise WireError(f"{inc!r} is no incarnation")
+        try:
+            known[inc] = Ticks.checked(bounds)
+        except ValueError as err:
+            raise WireError(f"of {inc}: {err}") from None
+    return Known(known)
+
+
+def reading_print(key: bytes, dots: Sequence[tuple[str, int]]) -> int:
+    """The part of one entry in a watch's fingerprint, which is their xor: a 64-bit hash over key and live dots; 0 if
+    there is none.
+    """
+    if len(dots) == 1:
+        text = b"%b\xff%b:%d" % (key, dots[0][0].encode(), dots[0][1])
+    elif dots:
+        text = key + b"\xff" + ",".join(sorted(f"{inc}:{tick}" for inc, tick in dots)).encode()
+    else:
+        return 0
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
