@@ -49,7 +49,7 @@ reference: $(STAMP) ## write docs/reference/config.md from the schema
 	@$(BIN)/python docs/make_reference.py
 
 docs: $(STAMP) ## the documentation as a site in site/
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 build: $(STAMP) ## wheel and source archive in dist/
 	@$(BIN)/python -m build --no-isolation

@@ -86,7 +86,14 @@ def test_commands_are_run_and_compared(session: Session) -> None:
 
 
 def test_a_program_holds_its_terminal(session: Session) -> None:
-    program = "import signal; print('one'); print('two'); signal.sigwait([signal.SIGINT]); print('end')"
+    program = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+print("one")
+print("two")
+signal.sigwait([signal.SIGINT])
+print("end")
+"""
     (session.home / "kvagents.py").write_text(program, encoding="utf-8")
     start = Step(1, "t", "python -m kvagents", ("one",))
     try:
