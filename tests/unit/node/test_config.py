@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from kvnode.core.ticks import check_name
 from kvnode.data.schemas import read_schema
 from kvnode.node.config import NodeConfig
 from kvnode.node.settings import ConfigError, leaves, load, variable_of
@@ -59,6 +62,16 @@ def test_defaults_pass_the_schema() -> None:
     Draft202012Validator(read_schema("node")).validate(
         {"name": "a", "data": "d"} | {k: s["default"] for k, s in leaves() if "default" in s and "." not in k}
     )
+
+
+@given(st.text("aZ0._-~ä\n", max_size=3) | st.text("a", min_size=62, max_size=65))
+def test_schema_and_core_agree_on_names(name: str) -> None:
+    try:
+        check_name(name)
+        allowed = True
+    except ValueError:
+        allowed = False
+    assert Draft202012Validator(dict(leaves())["name"]).is_valid(name) is allowed
 
 
 # -- precedence ----------------------------------------------------------------------------------------------
