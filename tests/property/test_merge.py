@@ -57,7 +57,9 @@ class _Model:
 
 
 _steps = st.lists(
-    st.tuples(st.integers(0, 3), st.booleans(), st.booleans(), st.integers(0, 2), st.integers(0, 30)), min_size=1, max_size=14
+    st.tuples(st.integers(0, 3), st.booleans(), st.booleans(), st.integers(0, 2), st.integers(0, 30)),
+    min_size=1,
+    max_size=14,
 )
 
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from kvnode.core.path import MAX_ELEMENTS, ROOT, Element, Path, PathError, Pattern, key_range_end
 
 _texts = st.one_of(
-    st.sampled_from(["", ".", ":", " ", "+", "#", "a", "b", "ab", ":e", "42", "e", "x1f", "_", "\x07", "\x7f", "\u00e4"]),
+    st.sampled_from(
+        ["", ".", ":", " ", "+", "#", "a", "b", "ab", ":e", "42", "e", "x1f", "_", "\x07", "\x7f", "\u00e4"]
+    ),
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8),
     st.text(".: +#ex_u0", max_size=6),
 )

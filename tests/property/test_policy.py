@@ -19,7 +19,9 @@ NOW = 1_000
 _scalars = st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text("ab", max_size=2)
 _values = st.recursive(
     _scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=1) | st.integers(0, 2), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=1) | st.integers(0, 2), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 _policies = st.sampled_from(["newest", "max", "min", "union", "merge", "owner=A", "owner=Z", "ask"]).map(Policy.parse)

@@ -102,7 +102,9 @@ def _known(of: dict[str, frozenset[int]]) -> Known:
 
 
 @given(_maps, _steps)
-def test_known_is_a_map_of_sets(start: dict[str, frozenset[int]], steps: list[tuple[str, str, int | frozenset[int]]]) -> None:
+def test_known_is_a_map_of_sets(
+    start: dict[str, frozenset[int]], steps: list[tuple[str, str, int | frozenset[int]]]
+) -> None:
     known = _known(start)
     model = {i: set(t) for i, t in start.items()}
     for what, inc, arg in steps:

@@ -27,7 +27,8 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _siblings(path: Path, spec: list[tuple[int, bool]]) -> Siblings:
     return tuple(
-        Version.make(Dot(INC, tick), {}, body_of(path, tick, None if gone else b"\x01")) for tick, gone in sorted(dict(spec).items())
+        Version.make(Dot(INC, tick), {}, body_of(path, tick, None if gone else b"\x01"))
+        for tick, gone in sorted(dict(spec).items())
     )
 
 

@@ -24,7 +24,8 @@ def _variants(n: int) -> list[tuple[Siblings, int]]:
     """A value, another, both beside each other, a tombstone; with the fingerprint of each."""
     path = Path(("n", n))
     one, two, gone = (
-        Version.make(Dot(INC, 3 * n + k), {}, body_of(path, 7, value)) for k, value in enumerate((b"\x01", b"\x02", None))
+        Version.make(Dot(INC, 3 * n + k), {}, body_of(path, 7, value))
+        for k, value in enumerate((b"\x01", b"\x02", None))
     )
     return [(s, entry_print(s)) for s in ((one,), (two,), (one, two), (gone,))]
 

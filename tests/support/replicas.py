@@ -405,19 +405,11 @@ class Net:
 
     def sent(self, kind: type[Message], source: str | None = None, target: str | None = None) -> list[Any]:
         """The messages of a kind in the log, by their ends."""
-        return [
-            m
-            for a, b, m in self.log
-            if isinstance(m, kind) and source in (None, a) and target in (None, b)
-        ]
+        return [m for a, b, m in self.log if isinstance(m, kind) and source in (None, a) and target in (None, b)]
 
     def carried(self, dot: Dot) -> list[tuple[str, str]]:
         """Over which links a version went."""
-        return [
-            (a, b)
-            for a, b, m in self.log
-            if isinstance(m, Versions) and any(v.dot == dot for v in m.versions)
-        ]
+        return [(a, b) for a, b, m in self.log if isinstance(m, Versions) and any(v.dot == dot for v in m.versions)]
 
     def dump(self, label: str) -> dict[bytes, list[tuple[Dot, bytes]]]:
         """What a canonical dump shows: per path the live values."""
