@@ -16,32 +16,30 @@ from .link import Link, Telling
 from .messages import Ack, AckState
 from .state import State
 from .sync import SendTo, read_ranges
-from .ticks import EMPTY, Dot, Incarnation, Known, Ticks
+from .ticks import EMPTY, Dot, Incarnation, Known, Ticks, check_name, is_volatile, volatile_twin
 
 
 @dataclass(slots=True)
 class Held:
-    """What one process of a name holds durably, and its signs of life."""
+    """What one process of a name holds durably, and when it gave signs of life (on our clock, relays deducted)."""
 
     session: int
-    first_seen: int
+    born: int
     known: Known = field(default_factory=Known)
     marks: frozenset[Incarnation] = frozenset()
     links: tuple[str, ...] = ()
     beat: int = -1
-    progress: int = 0
-    """When the beat last went up."""
-    lives: int = 0
-    """Signs of life after a newer session of the name had been there for a while."""
+    alive: int = 0
 
 
 class Acks:
-    """Acknowledgements at one replica."""
+    """Acknowledgements at one replica, which was born at `now`."""
 
-    def __init__(self, state: State, links: dict[int, Link], send: SendTo) -> None:
+    def __init__(self, state: State, links: dict[int, Link], send: SendTo, now: Now) -> None:
         self._state: Final = state
         self._links: Final = links
         self._send: Final = send
+        self._born: Final = now.mono
         self._held: dict[str, list[Held]] = {}
         """Per name its sessions, the current one last."""
         self.duplicates: set[str] = set()
@@ -61,8 +59,8 @@ class Acks:
 
     def floor(self, inc: Incarnation) -> Ticks:
         """The ticks that this node and every member hold durably. Clones hold nothing."""
-        if self.duplicates & {*self._state.members, self._state.name}:
-            return EMPTY
+        if self._state.view is not None or self.duplicates & {*self._state.members, self._state.name}:
+            return EMPTY  # a partial replica (R8) cannot tell
         ticks = self._state.durable[inc]
         for name in self.others():
             held = self.current(name)
@@ -79,6 +77,10 @@ class Acks:
         held = self.current(name)
         return held is not None and held.known.has(dot.inc, dot.tick)
 
+    def highest(self, inc: Incarnation) -> int:
+        """The highest tick of `inc` that anybody is known to hold."""
+        return max((held.known[inc].highest for sessions in self._held.values() for held in sessions), default=0)
+
     # -- sending ---------------------------------------------------------------------------------------------
 
     def introduce(self, link: Link, now: Now) -> None:
@@ -86,7 +88,7 @@ class Acks:
         link.tell = {(self._state.name, self._state.session): Telling(None)}
         for name, sessions in self._held.items():
             for held in sessions:
-                self._tell(link, name, held, None, now)
+                self._tell(link, name, held, (), now)
         self._due(link, now, self._state.limits.ack_delay_ms)
 
     def grown(self, incs: Iterable[Incarnation], now: Now) -> None:
@@ -101,44 +103,42 @@ class Acks:
                 telling.changed |= changed
             self._due(link, now, self._state.limits.ack_delay_ms)
 
-    def _tell(self, link: Link, name: str, held: Held, changed: set[Incarnation] | None, now: Now) -> None:
-        """Relay, unless the peer hears it from the process itself."""
+    def _tell(self, link: Link, name: str, held: Held, changed: Iterable[Incarnation], now: Now) -> None:
+        """Relay, unless the peer hears it from the process itself. The first word on a link tells everything."""
         if (name == link.name and held.session == link.session) or name in link.links:
             return
         key = (name, held.session)
-        telling = link.tell.get(key)
-        if telling is None:
-            first = changed is None or key not in link.told
-            link.tell[key] = Telling(None if first or changed is None else set(changed))
-        elif changed is None:
-            telling.changed = None
-        elif telling.changed is not None:
-            telling.changed |= changed
+        telling = link.tell.setdefault(key, Telling(set() if key in link.told else None))
+        if telling.changed is not None:
+            telling.changed.update(changed)
         self._due(link, now, self._state.limits.relay_ack_delay_ms)
 
     def _due(self, link: Link, now: Now, delay: int) -> None:
         due = now.mono + delay
         link.ack_at = due if link.ack_at is None else min(link.ack_at, due)
 
-    def wake(self, now: Now) -> None:
-        """Show signs of life, and send what is due."""
-        self._clear_duplicates(now)
+    def wake(self, now: Now) -> bool:
+        """Show signs of life, and send what is due; says whether a clone has ended, so that forgetting can go on."""
+        cleared = self._clear_duplicates(now)
         if now.mono >= self.beat_at and self._links:
             self.beat_at = now.mono + self._state.limits.beat_ms
             self.grown((), now)
         due = [k for k in self._links.values() if k.ack_at is not None and k.ack_at <= now.mono and k.est is not None]
         self.beat += bool(due)
         for link in due:
-            self._flush(link)
+            self._flush(link, now)
+        return cleared
 
-    def _flush(self, link: Link) -> None:
+    def _flush(self, link: Link, now: Now) -> None:
         link.ack_at = None
-        states = [s for key, telling in link.tell.items() if (s := self._state_of(link, key, telling.changed))]
+        states = [s for key, telling in link.tell.items() if (s := self._state_of(link, key, telling.changed, now))]
         link.tell = {}
         if states:
             self._send(link, Ack(tuple(states)))
 
-    def _state_of(self, link: Link, key: tuple[str, int], changed: set[Incarnation] | None) -> AckState | None:
+    def _state_of(
+        self, link: Link, key: tuple[str, int], changed: set[Incarnation] | None, now: Now
+    ) -> AckState | None:
         name, session = key
         if key == (self._state.name, self._state.session):
             mine = tuple(sorted(link.name for link in self._links.values() if link.est is not None))
@@ -173,56 +173,82 @@ class Acks:
         known = (dict(link.base.map) if ack.as_digest else {}) | read_ranges(ack.known)
         if (ack.name, ack.session) == (self._state.name, self._state.session):
             return False
+        held = self._session(ack, now)
         if ack.name == self._state.name:
             self._own_name(known)
-        held, fresh = self._session(ack, now)
         changed = {inc for inc, ticks in known.items() if held.known.union(inc, ticks)}
-        news = bool(changed) or not held.marks >= set(ack.marks)
-        held.marks |= frozenset(ack.marks)
-        if ack.beat > held.beat:
-            held.beat, held.links = ack.beat, ack.links
-            self._sign_of_life(ack.name, held, now)
-        elif not news:
+        fresh = ack.beat > held.beat
+        if fresh:
+            self._sign_of_life(ack, held, now)
+        direct = ack.name == link.name and ack.session == link.session
+        news = bool(changed) or (fresh and frozenset(ack.marks) != held.marks)
+        if not (news or fresh):
             return False
-        if ack.name == link.name and ack.session == link.session:
-            link.marks, link.links = frozenset(ack.marks), frozenset(ack.links)
-            if link.est is not None:
-                for inc in changed:
-                    link.est.union(inc, held.known[inc])
-        self._relay(link, ack.name, held, None if fresh else changed, now)
+        if fresh or direct:
+            held.marks = frozenset(ack.marks)
+        if direct:
+            self._direct(link, held, changed, now)
+        self._adopt(held)
+        for other in self._links.values():
+            if other is not link and other.est is not None:
+                self._tell(other, ack.name, held, changed, now)
         return news
 
-    def _session(self, ack: AckState, now: Now) -> tuple[Held, bool]:
+    def _session(self, ack: AckState, now: Now) -> Held:
+        check_name(ack.name)
         sessions = self._held.setdefault(ack.name, [])
         for held in sessions:
             if held.session == ack.session:
-                return held, False
-        held = Held(ack.session, now.mono)
-        sessions.append(held)
-        del sessions[: -self._state.limits.sessions_per_name]
-        return held, True
+                return held
+        held = Held(ack.session, now.mono - max(ack.age_ms, 0))
+        sessions.insert(0 if sessions else len(sessions), held)
+        self._trim(ack.name)
+        return held
+
+    def _trim(self, name: str) -> None:
+        """Forget the longest silent processes of a name, and names that are no members, above the bounds."""
+        del self._held[name][: -self._state.limits.sessions_per_name]
+        if len(self._held) > self._state.limits.names:
+            linked = {link.name for link in self._links.values()}
+            idle = next((n for n in self._held if n not in self._state.members and n not in linked and n != name), None)
+            if idle is not None:
+                del self._held[idle]
+
+    def _direct(self, link: Link, held: Held, changed: set[Incarnation], now: Now) -> None:
+        """The peer's own word: what it has need not be sent, and what it no longer hears itself must be relayed."""
+        had, link.links = link.links, frozenset(held.links)
+        link.marks = held.marks
+        if link.est is not None:
+            for inc in changed:
+                link.est.union(inc, held.known[inc])
+        for name in sorted(had - link.links):
+            for other in self._held.get(name, ()):
+                self._tell(link, name, other, other.known.map, now)
+
+    def _adopt(self, held: Held) -> None:
+        """A mark that somebody has holds here, too (R3), unless nothing of its incarnation is missing anywhere."""
+        known = self._state.known
+        for base in sorted(held.marks - self._state.closed):
+            pair = (base, volatile_twin(base))
+            if any(not known[i].is_whole or known[i] != held.known[i] for i in pair):
+                self._state.reopen((base,))
 
     def forget_session(self, link: Link, now: Now) -> None:
         """A hello came: whatever was believed of this process counts no more, and it speaks for its name (R9)."""
         sessions = self._held.setdefault(link.name, [])
         old = next((h for h in sessions if h.session == link.session), None)
-        held = Held(link.session, old.first_seen if old else now.mono)
+        held = Held(link.session, now.mono)
         if old:
             sessions.remove(old)
-            held.beat, held.progress, held.lives = old.beat, old.progress, old.lives
-        held.marks = link.marks
+            held.beat, held.born = old.beat, old.born
+        held.marks, held.alive = link.marks, now.mono
         sessions.append(held)
-        del sessions[: -self._state.limits.sessions_per_name]
-
-    def _relay(self, source: Link, name: str, held: Held, changed: set[Incarnation] | None, now: Now) -> None:
-        for link in self._links.values():
-            if link is not source and link.est is not None:
-                self._tell(link, name, held, changed, now)
+        self._trim(link.name)
 
     def _own_name(self, known: dict[Incarnation, Ticks]) -> None:
         """Another process of our name: if it held more than we do, our store is an older one (trace 10)."""
-        lost = [inc for inc, ticks in known.items() if not ticks <= self._state.known[inc]]
-        if lost and not self._state.behind:
+        lost = [inc for inc, ticks in known.items() if not is_volatile(inc) and not ticks <= self._state.known[inc]]
+        if lost and not self._state.behind and self._state.name not in self.duplicates:
             marks.hit("restored-store")
             self._state.behind = self._state.rejoining = True
             self._state.report(
@@ -233,28 +259,31 @@ class Acks:
 
     # -- clones ----------------------------------------------------------------------------------------------
 
-    def _sign_of_life(self, name: str, held: Held, now: Now) -> None:
-        """The beat went up. An older session that goes on living beside a newer one is a clone (R3); one late word
-        from it, relayed over a link that was down, is not.
+    def _sign_of_life(self, ack: AckState, held: Held, now: Now) -> None:
+        """The beat went up: the process lived when it said so. The one that lived last speaks for its name, and two
+        that lived at the same time for a while are clones (R3).
         """
-        grace = self._state.limits.duplicate_grace_ms
-        if now.mono - held.progress >= grace:
-            newer = self._born_after(name, held)
-            held.lives += newer is not None and now.mono - newer >= grace
-        held.progress = now.mono
-        sessions = self._held[name]
-        if held.lives >= 2:
-            self._flag(name)
-        if sessions[-1] is not held and name not in self.duplicates:
-            sessions.remove(held)
-            sessions.append(held)
+        first = held.beat < 0
+        held.beat, held.links = ack.beat, ack.links
+        lived = now.mono - max(ack.age_ms, 0)
+        held.alive = max(held.alive, lived)
+        if first:
+            held.born = min(held.born, lived)
+        sessions = self._held[ack.name]
+        sessions.sort(key=lambda h: h.alive)
+        if self._overlap(ack.name, held, now):
+            self._flag(ack.name)
 
-    def _born_after(self, name: str, held: Held) -> int | None:
-        """When the first session newer than `held` was seen; our own is as old as this process."""
+    def _overlap(self, name: str, held: Held, now: Now) -> bool:
+        """Whether `held` and another process of the name both lived through a stretch of time, and lately."""
+        lives = [(h.born, h.alive) for h in self._held[name] if h is not held]
         if name == self._state.name:
-            return 0
-        newer = [h.first_seen for h in self._held[name] if h is not held and h.first_seen > held.first_seen]
-        return min(newer) if newer else None
+            lives.append((self._born, now.mono))
+        since = now.mono - self._state.limits.duplicate_clear_ms
+        grace = self._state.limits.duplicate_grace_ms
+        return held.alive > since and any(
+            alive > since and min(alive, held.alive) - max(born, held.born) >= grace for born, alive in lives
+        )
 
     def both_linked(self, link: Link) -> None:
         """Two links to two processes of one name that both spoke after their hello."""
@@ -276,17 +305,17 @@ class Acks:
             "until then nothing is forgotten and neither's acknowledgements count",
         )
 
-    def _clear_duplicates(self, now: Now) -> None:
+    def _clear_duplicates(self, now: Now) -> bool:
         since = now.mono - self._state.limits.duplicate_clear_ms
-        for name in list(self.duplicates):
-            alive = [h for h in self._held.get(name, ()) if h.progress > since]
-            linked = {link.session for link in self._links.values() if link.name == name}
-            own = name == self._state.name
-            if len({h.session for h in alive} | linked) + own < 2:
+        cleared = False
+        for name in sorted(self.duplicates):
+            alive = {h.session for h in self._held.get(name, ()) if h.alive > since}
+            alive |= {link.session for link in self._links.values() if link.name == name}
+            if len(alive) + (name == self._state.name) < 2:
                 self.duplicates.discard(name)
-                for held in self._held.get(name, ()):
-                    held.lives = 0
+                cleared = True
                 self._state.report("duplicate_session", name, "one process of this name again", resolved=True)
+        return cleared
 
     def next_deadline(self) -> int | None:
         """When :meth:`wake` is due."""

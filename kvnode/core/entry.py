@@ -16,11 +16,15 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from .packed import is_too_deep
 from .path import Path, path_key
-from .ticks import Dot, Incarnation
+from .ticks import MAX_TICK, Dot, Incarnation
 
 VALUE: Final = 0
 TOMBSTONE: Final = 1
+
+MAX_DEPTH: Final = 64
+"""How deep a value may be nested: what everybody can decode without running out of stack."""
 
 NO_VECTOR: Final[Mapping[Incarnation, int]] = {}
 
@@ -100,6 +104,11 @@ class Version:
     ) -> Version:
         """A version from outside; its body is checked. Raises ValueError (msgspec's errors are ones)."""
         head = _decode_body(body)
+        if is_too_deep(body, MAX_DEPTH + 1):
+            raise ValueError(f"a value nested deeper than {MAX_DEPTH}")
+        numbers = (tick, head.stamp, head.expiry or 0, *vector.values())
+        if tick < 1 or min(numbers) < 0 or max(numbers) > MAX_TICK or not head.path:
+            raise ValueError(f"{inc}:{tick} has a number out of bounds, or no path")
         return cls(inc, tick, vector, Path(head.path).key, body, sig, head.stamp, head.kind, head.expiry)
 
     @property

@@ -72,21 +72,24 @@ class Forget:
         # An expiry is decided by each node's own clock: wait until it has passed on all of them.
         gone_by = now.wall - state.limits.max_skew_ms
         new: Siblings = tuple(v.stripped() if v.vector and self.is_stable(v) else v for v in siblings)
-        if len(_durable(new)) <= 1:
-            new = tuple(v for v in new if not (v.is_gone(gone_by) and self._alone(v, new) and self.is_stable(v)))
-        elif any(v.is_gone(gone_by) for v in new):
-            marks.hit("forget-blocked-by-sibling")
+        new = self._forget(new, gone_by)
         if [(v.dot, len(v.vector)) for v in new] != [(v.dot, len(v.vector)) for v in siblings]:
             marks.hit("forget" if len(new) < len(siblings) else "strip")
             state.put(key, new, notify=False)
             state.unsettled.pop(key, None)
         return not any(v.vector or v.is_tombstone or v.expiry is not None for v in new)
 
-    def _alone(self, version: Version, siblings: Siblings) -> bool:
-        """R2, R7: volatile versions never supersede durable ones, so a durable tombstone is alone beside them; a
-        volatile one must be really alone.
+    def _forget(self, siblings: Siblings, gone_by: int) -> Siblings:
+        """R2: a tombstone goes when it is stable and no value stands beside it; concurrent tombstones go together.
+        Volatile versions never supersede durable ones (R7), so durable tombstones do not wait for those beside them.
         """
-        return len(siblings) == 1 or (not is_volatile(version.inc) and len(_durable(siblings)) == 1)
+        durable = _durable(siblings)
+        for group in (siblings, durable):
+            if group and all(v.is_gone(gone_by) and self.is_stable(v) for v in group):
+                return tuple(v for v in siblings if v not in group)
+        if any(v.is_gone(gone_by) for v in durable) and not all(v.is_gone(gone_by) for v in durable):
+            marks.hit("forget-blocked-by-sibling")
+        return siblings
 
     # -- void ticks ------------------------------------------------------------------------------------------
 
@@ -95,7 +98,10 @@ class Forget:
         if state.view is not None:
             return []
         out = []
-        for base in state.closed:
+        for base in sorted(state.closed):
+            if self._is_finished(base):
+                state.finish(base)
+                continue
             for inc in (base, volatile_twin(base)):
                 ticks = state.known[inc]
                 if ticks.is_whole or name_of(inc) in self._acks.duplicates or not self._agreed(base, inc):
@@ -115,6 +121,11 @@ class Forget:
             if held is None or base not in held.marks or held.known[inc] != state.known[inc]:
                 return False
         return True
+
+    def _is_finished(self, base: Incarnation) -> bool:
+        """Whether all members have the mark and the same known without holes: nothing is left to guard."""
+        pair = (base, volatile_twin(base))
+        return all(self._state.known[inc].is_whole and self._agreed(base, inc) for inc in pair)
 
     # -- explaining ------------------------------------------------------------------------------------------
 
@@ -137,10 +148,11 @@ class Forget:
                         out.append(f"{version.dot}: nothing heard from {name} since this node started")
                     elif not held.known[inc].covers(1, tick):
                         out.append(f"{version.dot}: {name} has not acknowledged {inc} up to {tick}")
-        if len(_durable(state.tree.get(key))) > 1:
+        durable = _durable(state.tree.get(key))
+        if any(v.is_tombstone for v in durable) and not all(v.is_tombstone for v in durable):
             out.append("concurrent versions stand beside each other: resolve the conflict")
         return out
 
 
-def _durable(siblings: Siblings) -> list[Version]:
-    return [v for v in siblings if not is_volatile(v.inc)]
+def _durable(siblings: Siblings) -> Siblings:
+    return tuple(v for v in siblings if not is_volatile(v.inc))

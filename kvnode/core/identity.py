@@ -38,6 +38,8 @@ class Identity:
         self._delay = state.limits.close_delay_ms
         self._handled: set[Incarnation] = set()
         self.due: int | None = now.mono + self._delay
+        self._predecessors = {i for r in self._records() if isinstance(i := r.get("inc"), str) and is_incarnation(i)}
+        """What the stored record named: the runs before this one. What turns up later may belong to a living clone."""
 
     # -- the record ------------------------------------------------------------------------------------------
 
@@ -65,8 +67,8 @@ class Identity:
         return not (known[inc].is_whole and known[volatile_twin(inc)].is_whole)
 
     def _to_close(self, predecessors: set[Incarnation]) -> set[Incarnation]:
-        """The predecessors, whatever of this name has holes, and what is closed already and has holes still."""
-        holed = {i for i in self._own() | self._listed() if self._has_holes(i)}
+        """The predecessors, and what is closed already and has holes still."""
+        holed = {i for i in self._listed() if self._has_holes(i)}
         return {i for i in predecessors | holed if i != self._state.inc}
 
     def _record(self, predecessors: set[Incarnation], more: set[Incarnation], now: Now) -> None:
@@ -86,11 +88,9 @@ class Identity:
             self._mint(now)
 
     def _mint(self, now: Now) -> None:
-        named = {i for r in self._records() if isinstance(i := r.get("inc"), str) and is_incarnation(i)}
-        if self._state.inc is not None:
-            named.add(self._state.inc)
+        before = {self._state.inc} if self._state.inc is not None else self._predecessors
         self._state.inc = incarnation(self._state.name, self._state.random_bits(64))
-        self._record(named - {self._state.inc}, set(), now)
+        self._record(before, set(), now)
 
     def ticks_ahead(self, inc: Incarnation, now: Now) -> None:
         """A peer has ticks of our running incarnation that we did not give out: somebody runs a copy of us."""

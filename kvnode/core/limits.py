@@ -38,7 +38,7 @@ class Limits:
     close_delay_ms: int = 30_000
     """An incarnation of ours that turned up is closed by a new record only after this time: a clone may live."""
     duplicate_grace_ms: int = 3_000
-    """Signs of life of an older session that come within this time of the newer one are a restart, not a clone."""
+    """Two processes of one name that both lived for longer than this at the same time are a clone, not a restart."""
     duplicate_clear_ms: int = 30_000
     """Without a sign of life for this long, a session is no longer counted as live."""
     settle_parts: int = 8
@@ -53,5 +53,7 @@ class Limits:
     """Dropped versions kept for inspection."""
     early_acks: int = 256
     """Acknowledgements held until the digest that they refer to is resolved."""
+    names: int = 4_096
+    """Names whose acknowledgements are remembered; those that are no members go first."""
     sessions_per_name: int = 3
     """Processes of one name whose acknowledgements are remembered."""

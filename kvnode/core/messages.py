@@ -92,7 +92,8 @@ class End(Message, frozen=True, array_like=True, tag=7):
 class AckState(msgspec.Struct, frozen=True, array_like=True):
     """What a process of a member holds durably: the listed incarnations replace what was said of them before.
 
-    `beat` counts up as long as the process lives; `marks` and `links` are complete, as in :class:`Hello`. With
+    `beat` counts up as long as the process lives, and `age_ms` tells how long ago it gave that sign of life, as far as
+    the relaying nodes can tell; `marks` and `links` are complete, as in :class:`Hello`. With
     `as_digest` all incarnations that are not listed are held as far as the sender's own digest on this link said: so
     the first word about a process costs only the difference.
     """
@@ -104,6 +105,7 @@ class AckState(msgspec.Struct, frozen=True, array_like=True):
     marks: tuple[Incarnation, ...]
     links: tuple[str, ...]
     as_digest: bool = False
+    age_ms: int = 0
 
 
 class Ack(Message, frozen=True, array_like=True, tag=8):

@@ -280,6 +280,11 @@ class Pattern:
             fixed.append(element)
         return Path(fixed)
 
+    @property
+    def fixed(self) -> int:
+        """How many elements are no wildcards: the more, the more specific."""
+        return sum(not isinstance(e, _Wildcard) for e in self._elements)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pattern) and self._elements == other._elements
 

@@ -142,7 +142,7 @@ class Rules:
     __slots__ = ("_rules",)
 
     def __init__(self, rules: Iterable[tuple[Pattern, Policy]] = ()) -> None:
-        self._rules = sorted(rules, key=lambda r: (-_weight(r[0]), r[0].text, r[1]))
+        self._rules = sorted(rules, key=lambda r: (-r[0].fixed, r[0].text, r[1]))
 
     def of(self, path: tuple[str | int, ...]) -> Policy:
         """The policy of a path."""
@@ -152,7 +152,3 @@ class Rules:
         return isinstance(other, Rules) and self._rules == other._rules
 
     __hash__ = None  # type: ignore[assignment]  # a mutable-free value, but never a key
-
-
-def _weight(pattern: Pattern) -> int:
-    return sum(piece not in ("+", "#") for piece in pattern.text.split("."))

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from . import marks
 from .acks import Acks
 from .effects import Acked, Change, Deliver, Effect, LinkId, Loaded, Now, Refused, Wrote
-from .entry import Version, body_of, vector_over
+from .entry import MAX_DEPTH, Version, body_of, vector_over
 from .forget import Forget
 from .identity import Identity
 from .limits import Limits
@@ -38,13 +40,14 @@ from .messages import (
     PrintTell,
     Versions,
 )
+from .packed import is_too_deep
 from .path import Path, Pattern
 from .policy import Policy, live
 from .settle import Settle
 from .stamp import wall_ms
 from .state import State
 from .sync import Sync
-from .ticks import Dot, Incarnation, Known, check_name, is_incarnation, is_volatile, name_of, volatile_twin
+from .ticks import MAX_TICK, Dot, Incarnation, Known, check_name, is_volatile, name_of, volatile_twin
 from .tree import Tree
 
 
@@ -71,10 +74,10 @@ class Replica:
         self.limits: Final = limits or Limits()
         self.cluster: Final = cluster
         shown = None if view is None else tuple(view)
-        self.state: Final = State(check_name(name), session, random_bits, self.limits, loaded or Loaded(), shown)
+        self.state: Final = State(check_name(name), session, random_bits, self.limits, loaded or Loaded(), shown, now)
         self.links: Final[dict[LinkId, Link]] = {}
-        self.acks: Final = Acks(self.state, self.links, self._send)
-        self.sync: Final = Sync(self.state, self.links, self._send)
+        self.acks: Final = Acks(self.state, self.links, self._send, now)
+        self.sync: Final = Sync(self.state, self.links, self._send, self._claimed)
         self.settle: Final = Settle(self.state, self._send, self._take)
         self.forget: Final = Forget(self.state, self.acks)
         self.identity: Final = Identity(self.state, self.acks, self._write_own, now)
@@ -162,6 +165,8 @@ class Replica:
         if change.value is not None and len(change.value) > self.limits.max_value_bytes:
             size = f"{len(change.value)} bytes; at most {self.limits.max_value_bytes} fit"
             return Refused("too_large", path, f"the value has {size}")
+        if change.value is not None and (why := _unfit_value(change.value)):
+            return Refused("bad_value", path, why)
         if not path:
             return Refused("reserved", path, "the root holds no value; write to a path below it")
         if path[:2] in (("@", "nodes"), ("@", "partial")):
@@ -318,18 +323,20 @@ class Replica:
         """What follows from any message: the estimate may have been resolved by it."""
         if link.est is not None and not link.introduced:
             link.introduced = True
-            self._ticks_ahead(link.est, now)
+            for inc in list(self.state.counters):
+                self._claimed(inc, link.est[inc].highest, now)
             self.acks.introduce(link, now)
             self.acks.grown((), now)
         if link.est is not None and link.early_acks:
             early, link.early_acks = link.early_acks, []
             self._on_ack(link, Ack(tuple(early)), now)
 
-    def _ticks_ahead(self, theirs: Known, now: Now) -> None:
-        """A peer that knows more of our running incarnation than we gave out: this process was set back or copied."""
-        for inc, given in list(self.state.counters.items()):
-            if theirs[inc].highest > given:
-                self.identity.ticks_ahead(inc, now)
+    def _claimed(self, inc: Incarnation, tick: int, now: Now) -> None:
+        """A peer knows this tick; more of our running incarnation than we gave out means that we were set back or
+        copied.
+        """
+        if tick > self.state.counters.get(inc, tick):
+            self.identity.ticks_ahead(inc, now)
 
     def _on_hello(self, link: Link, hello: Hello, now: Now) -> None:
         problem = self._unfit(link, hello)
@@ -398,8 +405,6 @@ class Replica:
         """One version from a peer; False if it was refused (R3), in which case the session's ranges are void."""
         state = self.state
         inc, tick = version.inc, version.tick
-        if not is_incarnation(inc) or tick < 1:
-            raise ValueError(f"{inc}:{tick} is no dot")
         if link.est is not None:
             link.est.add(inc, tick)
         if state.known.has(inc, tick):
@@ -410,8 +415,9 @@ class Replica:
         if self.sync.refuses(link, inc, tick):
             self.sync.taint(link)
             return False
-        if tick > state.counters.get(inc, tick):
-            self.identity.ticks_ahead(inc, now)
+        self._claimed(inc, tick, now)
+        for other, highest in version.vector.items():
+            self._claimed(other, highest, now)
         if not state.clock.observe(version.stamp, now.wall):
             marks.hit("stamp-skew")
             ahead = wall_ms(version.stamp) - now.wall
@@ -453,15 +459,28 @@ class Replica:
                 raise ValueError("too many acknowledgements before the digest")
             link.early_acks += message.states
             return
-        had = link.marks
+        had, was_behind = link.marks, self.state.behind
         news = [self.acks.receive(link, state, now) for state in message.states]
+        for inc in list(self.state.counters):
+            self._claimed(inc, self.acks.highest(inc), now)
+        if self.state.behind and not was_behind:
+            self._rejoin()
         if link.marks != had:
             self.sync.untaint(link)
         if any(news):
             self.state.note(Acked())
             self.forget.soon(now)
 
+    def _rejoin(self) -> None:
+        """The store turned out to be an old one while links stand: begin anew on all of them."""
+        for link in self.links.values():
+            if link.est is not None and not link.partial:
+                self.sync.send_digest(link)
+
     def _on_event(self, link: Link, event: Event, now: Now) -> None:
+        if not Path(event.path) or not 0 < event.seq <= MAX_TICK:
+            raise ValueError("an event without path or number")
+        check_name(event.name)
         if event.seq <= self._events.get(event.session, 0) or event.session == self.session:
             marks.hit("event-duplicate")
             return
@@ -494,13 +513,15 @@ class Replica:
     def wake(self, now: Now) -> None:
         """Do what is due."""
         self._last = now
-        self.state.expire(now)
+        if self.state.expire(now):
+            self.forget.soon(now)
         self.sync.wake(now)
         voided = self.forget.wake(now)
         self.sync.dirty_others(voided, None, now)
         self.acks.grown([i for i in voided if is_volatile(i)], now) if voided else None
         self.identity.wake(now)
-        self.acks.wake(now)
+        if self.acks.wake(now):
+            self.forget.soon(now)
         for link in self.links.values():
             if link.check_at <= now.mono:
                 link.check_at = now.mono + self.limits.check_ms
@@ -528,3 +549,14 @@ class Replica:
     def _send(self, link: Link, message: Message) -> None:
         self.state.send(link.id, link.seq_out, message)
         link.seq_out += 1
+
+
+def _unfit_value(value: bytes) -> str | None:
+    """Why this cannot be stored as a value; None if it can."""
+    try:
+        if is_too_deep(value, MAX_DEPTH):
+            return f"the value is nested deeper than {MAX_DEPTH}"
+        msgspec.msgpack.decode(value)
+    except (ValueError, RecursionError) as err:
+        return f"the value is not one MessagePack object: {err}"
+    return None

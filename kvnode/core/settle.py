@@ -29,6 +29,9 @@ from .ticks import Dot
 from .tree import KEY_END, Tree, entry_print
 
 _ASKED_RANGES: Final = 64
+_MOST_RANGES: Final = 256
+_MOST_PATHS: Final = 4096
+"""Part of the protocol: a question with more cuts the link."""
 
 Take = Callable[[Link, Version, Now], bool]
 
@@ -48,8 +51,15 @@ class Settle:
         if link.walk is not None or link.partial:
             return
         marks.hit("settle-differs")
-        link.walk = Walk(self._ranges())
+        link.walk = Walk(self._ranges(), self._own_tombstones())
         self._next(link, link.walk)
+
+    def _own_tombstones(self) -> list[bytes]:
+        """A partial replica cannot tell what is stable: its peer's verdict says which tombstones may go (R8)."""
+        state = self._state
+        if state.view is None:
+            return []
+        return sorted(key for key in state.unsettled if all(v.is_tombstone for v in state.tree.get(key)))
 
     def _ranges(self) -> list[KeyRange]:
         """All keys, or those of our view."""
@@ -125,6 +135,8 @@ class Settle:
 
     def answer_prints(self, link: Link, message: PrintAsk, now: Now) -> None:
         """Fingerprints of the parts of the asked ranges; small ranges are listed."""
+        if len(message.ranges) > _MOST_RANGES:
+            raise ValueError(f"{len(message.ranges)} ranges in one question")
         limits, tree = self._state.limits, self._state.tree
         parts: list[tuple[bytes, bytes, int]] = []
         leaves: list[tuple[bytes, bytes, tuple[tuple[bytes, int], ...]]] = []
@@ -158,6 +170,8 @@ class Settle:
 
     def answer_paths(self, link: Link, message: PathAsk, now: Now) -> None:
         """Our siblings, complete, and our verdict on the asker's dots; in one step, so nothing changes in between."""
+        if len(message.paths) > _MOST_PATHS:
+            raise ValueError(f"{len(message.paths)} paths in one question")
         state = self._state
         judge = state.view is None and not state.behind
         out: list[tuple[bytes, Siblings, tuple[Dot, ...]]] = []

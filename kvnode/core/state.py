@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
+import msgspec
+
 from . import marks
 from .effects import Close, Deliver, Effect, LinkId, Loaded, Notify, Now, Persist, Report, Send
 from .entry import Siblings, Version, decode_record, encode_record, merge, plain
@@ -28,6 +30,7 @@ PARTIAL: Final = path_key(("@", "partial"))
 POLICY: Final = path_key(("@", "policy"))
 VOLATILE: Final = path_key(("@", "volatile"))
 _SYSTEM_KEY: Final = path_key(("@",))
+_MARKS: Final = "marks"
 
 
 class Quarantined(NamedTuple):
@@ -50,6 +53,7 @@ class State:
         limits: Limits,
         loaded: Loaded,
         view: tuple[Pattern, ...] | None,
+        now: Now,
     ) -> None:
         self.name: Final = name
         self.session: Final = session
@@ -71,35 +75,44 @@ class State:
         self.quarantine: deque[Quarantined] = deque(maxlen=limits.quarantine)
         self.members: frozenset[str] = frozenset()
         self.closed: frozenset[Incarnation] = frozenset()
+        self.finished: frozenset[Incarnation] = frozenset()
+        """Closed incarnations of which nobody lacks anything: their marks are dropped."""
         self.durable_marks: frozenset[Incarnation] = frozenset()
         self.rules = Rules()
         self.volatile_patterns: tuple[Pattern, ...] = ()
         self.nodes_changed = True
         self._rows: dict[bytes, None] = {}
         self._known_changed: dict[Incarnation, None] = {}
+        self._marks_changed = False
         self._token = 0
         self._pending: deque[tuple[int, dict[Incarnation, Ticks], frozenset[Incarnation]]] = deque()
         self._sends: list[Send | Close] = []
         self._notes: list[Notify | Deliver | Report | Effect] = []
         self._deferred: dict[bytes, None] = {}
         self._expiries: list[tuple[int, bytes]] = []
-        self._load(loaded)
+        self._expiring: dict[bytes, int] = {}
+        self._load(loaded, now)
 
     # -- loading ---------------------------------------------------------------------------------------------
 
-    def _load(self, loaded: Loaded) -> None:
+    def _load(self, loaded: Loaded, now: Now) -> None:
         doubts = list(loaded.doubts)
+        unreadable: list[bytes] = []
         for key, record in loaded.rows:
             try:
                 siblings = decode_record(record)
             except ValueError as err:
                 doubts.append(f"unreadable record at key {key.hex()}: {err}")
+                unreadable.append(key)
                 continue
             self.put(key, siblings, notify=False)
-            self.clock.last = max(self.clock.last, *(v.stamp for v in siblings))
+            for version in siblings:
+                self.clock.observe(version.stamp, now.wall)
+        self.mark(_read_marks(loaded.meta.get(_MARKS)))
         if not doubts and any(not self.known.has(v.inc, v.tick) for _, v in self.tree.versions()):
             doubts.append("a stored version is missing from the stored known ticks")
-        self._rows.clear()
+        self._rows = dict.fromkeys(unreadable)
+        self._marks_changed = False
         if doubts:
             self._doubt(doubts)
         else:
@@ -109,7 +122,7 @@ class State:
     def _doubt(self, doubts: Iterable[str]) -> None:
         """R6: known becomes exactly the dots still held; the rejoin brings back the rest."""
         marks.hit("doubt")
-        self.behind = True
+        self.behind = bool(self.members - {self.name})  # else there is nobody to rejoin
         gone = [inc for inc in self.known.map if inc not in self.live]
         self.known = Known({inc: Ticks.of_sorted(sorted(at)) for inc, at in self.live.items()})
         for inc in (*gone, *self.known.map):
@@ -152,7 +165,7 @@ class State:
             self.unsettled[key] = None
         if version.expiry is not None:
             self.unsettled[key] = None
-            heapq.heappush(self._expiries, (version.expiry, key))
+            self._expect(version.expiry, key)
 
     def add(self, key: bytes, version: Version) -> bool:
         """Merge a version whose dot is new here; says whether it is now a sibling."""
@@ -226,12 +239,30 @@ class State:
             if len(path) == 3 and isinstance(path[2], str) and any(not v.is_tombstone for v in siblings):
                 names.add(path[2])
         self.members = frozenset(names)
-        closed = set(self.closed)
+        closed: set[Incarnation] = set()
         for row in [*self._system_maps(NODES), *self._system_maps(PARTIAL)]:
             listed = row.get("closes")
             if isinstance(listed, list):
                 closed.update(i for i in listed if isinstance(i, str) and is_incarnation(i))
-        self.closed = frozenset(closed)
+        self.mark(closed)
+
+    def mark(self, incs: Iterable[Incarnation]) -> None:
+        """Take note of marks (R3), from a record or from a peer that has them; they are stored."""
+        new = self.closed | frozenset(incs) - self.finished
+        if new != self.closed:
+            self.closed = new
+            self._marks_changed = True
+
+    def finish(self, inc: Incarnation) -> None:
+        """Everybody has the mark, and all of the incarnation: the mark has done its work."""
+        self.closed -= {inc}
+        self.finished |= {inc}
+        self._marks_changed = True
+
+    def reopen(self, incs: Iterable[Incarnation]) -> None:
+        """Something of these turned up elsewhere: their marks count again."""
+        self.finished -= frozenset(incs)
+        self.mark(incs)
 
     def _read_policies(self) -> None:
         found: list[tuple[Pattern, Policy]] = []
@@ -257,7 +288,7 @@ class State:
 
     def is_volatile_path(self, path: tuple[str | int, ...]) -> bool:
         """Whether writes of this path are kept in memory only (R7)."""
-        return any(p.matches(path) for p in self.volatile_patterns)
+        return path[:1] != (SYSTEM,) and any(p.matches(path) for p in self.volatile_patterns)
 
     # -- effects ---------------------------------------------------------------------------------------------
 
@@ -296,23 +327,46 @@ class State:
         """Queue something that people must see."""
         self._notes.append(Report(kind, subject, text, resolved))
 
+    def _expect(self, when: int, key: bytes) -> None:
+        """Look at an entry again at this wall-clock time; one appointment a key."""
+        due = self._expiring.get(key)
+        if due is not None and due <= when:
+            return
+        self._expiring[key] = when
+        heapq.heappush(self._expiries, (when, key))
+        if len(self._expiries) > 2 * len(self._expiring) + 64:
+            self._expiries = [(due, key) for key, due in self._expiring.items()]
+            heapq.heapify(self._expiries)
+
     def next_expiry(self) -> int | None:
-        """Wall clock of the next expiry, in milliseconds."""
+        """Wall clock of the next appointment, in milliseconds."""
         return self._expiries[0][0] if self._expiries else None
 
-    def expire(self, now: Now) -> None:
-        """Tell watchers of entries that have expired."""
+    def expire(self, now: Now) -> bool:
+        """Tell watchers of entries that have expired; says whether some may be forgotten now. That comes `max_skew_ms`
+        later: each node decides by its own clock, and the version must have expired on all of them.
+        """
+        forgettable = False
         while self._expiries and self._expiries[0][0] <= now.wall:
-            _, key = heapq.heappop(self._expiries)
-            siblings = self.tree.get(key)
-            if any(v.expiry is not None and v.is_gone(now.wall) for v in siblings):
-                self.unsettled[key] = None
-                self.notify(key)
+            when, key = heapq.heappop(self._expiries)
+            if self._expiring.get(key) != when:
+                continue
+            del self._expiring[key]
+            for expiry in {v.expiry for v in self.tree.get(key) if v.expiry is not None}:
+                forget_at = expiry + self.limits.max_skew_ms
+                if when == expiry:
+                    self.notify(key)
+                if forget_at <= now.wall:
+                    self.unsettled[key] = None
+                    forgettable = True
+                else:
+                    self._expect(forget_at if expiry <= now.wall else expiry, key)
+        return forgettable
 
     def take(self) -> list[Effect]:
         """All effects since the last call, in order of durability."""
         out: list[Effect] = []
-        if self._rows or self._known_changed:
+        if self._rows or self._known_changed or self._marks_changed:
             out.append(self._persist())
         out += self._sends
         out += self._notes
@@ -325,8 +379,9 @@ class State:
         known = {inc: self.known.map.get(inc) for inc in self._known_changed}
         learned = {inc: ticks for inc, ticks in known.items() if ticks}
         self._pending.append((self._token, learned, self.closed))
-        self._rows, self._known_changed = {}, {}
-        return Persist(self._token, rows, known)
+        meta = {_MARKS: msgspec.msgpack.encode(sorted(self.closed))} if self._marks_changed else {}
+        self._rows, self._known_changed, self._marks_changed = {}, {}, False
+        return Persist(self._token, rows, known, meta)
 
     def _record(self, key: bytes) -> bytes | None:
         durable = tuple(v for v in self.tree.get(key) if not is_volatile(v.inc))
@@ -346,6 +401,11 @@ class State:
     def is_durable(self, dot: Dot) -> bool:
         """Whether this dot's effect is durable here (a volatile one: held)."""
         return self.durable.has(dot.inc, dot.tick)
+
+
+def _read_marks(stored: bytes | None) -> list[Incarnation]:
+    listed = plain(stored) if stored is not None else None
+    return [i for i in listed if isinstance(i, str) and is_incarnation(i)] if isinstance(listed, list) else []
 
 
 def _stored(siblings: Siblings) -> list[tuple[Incarnation, int, int]]:

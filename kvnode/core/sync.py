@@ -28,15 +28,18 @@ from .ticks import EMPTY, Incarnation, Known, Ticks, durable_twin, is_incarnatio
 _BUCKETS: Final = 64
 
 SendTo = Callable[[Link, Message], None]
+OnAhead = Callable[[Incarnation, int, Now], None]
+"""Hears of every tick that a peer claims; looks whether it is one of ours that we did not give out."""
 
 
 class Sync:
     """Sessions of all links of one replica; `links` is shared with the replica."""
 
-    def __init__(self, state: State, links: dict[int, Link], send: SendTo) -> None:
+    def __init__(self, state: State, links: dict[int, Link], send: SendTo, on_ahead: OnAhead) -> None:
         self._state: Final = state
         self._links: Final = links
         self._send: Final = send
+        self.on_ahead: Final = on_ahead
 
     # -- digests ---------------------------------------------------------------------------------------------
 
@@ -283,6 +286,8 @@ class Sync:
         if epoch <= link.taint:
             marks.hit("session-tainted")
             return
+        for inc, ticks in ranges.items():
+            self.on_ahead(inc, ticks.highest, now)
         if any(state.is_closed(i) and not has_mark(link, i) and not t <= state.known[i] for i, t in ranges.items()):
             self.taint(link)
             return
