@@ -27,6 +27,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 from pyownet import protocol
 
+from kvagents.framework.errors import Failed
 from kvagents.onewire.model import Rom, RomError
 
 T = TypeVar("T")
@@ -39,12 +40,10 @@ _GARBAGE: Final = (AssertionError, struct.error, UnicodeError, IndexError)
 _CUT: Final = (errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN, errno.EBADF)
 
 
-class ServerError(Exception):
-    """owserver cannot be reached, or stopped making sense; the message is one line. `code` is stable."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+class ServerError(Failed):
+    """owserver cannot be reached (``unreachable``), does not answer (``timeout``), went away (``closed``), or does not
+    make sense (``protocol``).
+    """
 
 
 class DeviceError(Exception):

@@ -92,6 +92,12 @@ def is_thermometer(rom: Rom) -> bool:
     return family is not None and family.thermometer
 
 
+CONVERSION_S: Final = {9: 0.1, 10: 0.19, 11: 0.38, 12: 0.76}
+"""Seconds a conversion takes at most, by resolution in bits: the data sheet's figures, rounded up.
+
+owserver returns from starting a conversion at once, so the waiting is ours."""
+
+
 class ReadingError(ValueError):
     """An answer that is no reading."""
 

@@ -1,0 +1,246 @@
+"""An agent: its life from connecting to saying goodbye, independent of what it connects to.
+
+An agent of kind K and name N reads its configuration at and below ``agent.K.N``, follows changes there, keeps one
+binding running for each thing it configures, and reports below ``@.errors.K.N`` and ``@.status.agent.K.N``. What a
+binding is, and how it runs, comes from its :class:`AgentKind`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random as random_module
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Final, Generic, TypeVar
+
+import anyio
+
+from kvagents.framework.config import Config, Plan, Problem
+from kvagents.framework.errors import Failed
+from kvagents.framework.kv import Kv
+from kvagents.framework.reporter import Reporter
+from kvagents.framework.retry import DEFAULT_POLICY, UNTRIED, RetryPolicy
+from kvagents.framework.supervise import Run, Supervisor, describe
+from kvnode.client.errors import AckTimeout, CasFailed, Closed, KvError, NotFound, ProtocolError, Unavailable
+from kvnode.client.items import ABSENT, Change, Gap, Reading, Uptodate
+from kvnode.core.path import Path
+
+log = logging.getLogger(__name__)
+
+Spec = TypeVar("Spec")
+
+ROOT: Final = Path(("agent",))
+QUIET_S: Final = 0.05
+"""Changes of the configuration that come closer together than this are applied at once."""
+WRITE_TIMEOUT_S: Final = 5.0
+CAS_ATTEMPTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An attribute of the agent's own entry that can be given on the command line."""
+
+    key: str
+    metavar: str
+    help: str
+    read: Callable[[str], Any] = str
+    """Makes the value from the text; raises ValueError with one line."""
+
+
+class Link(Generic[Spec]):
+    """What a running binding works with: the tree, the clock, and a way to tell how it and its parts fare."""
+
+    def __init__(self, kv: Kv, path: Path, run: Run, reporter: Reporter, random: Callable[[], float]) -> None:
+        self.kv = kv
+        self.path = path
+        self.random = random
+        self._run = run
+        self._reporter = reporter
+        self._node_is_away = False
+
+    def begin(self, parts: Iterable[Path]) -> None:
+        """Name the parts that the binding has, by the paths that configure them; the records of others go.
+
+        Only the first attempt says so: what was found at run time keeps its record while the binding is retried.
+        """
+        if self._run.first:
+            self._reporter.keep_only(self.path, parts)
+
+    def up(self) -> None:
+        """The binding is up; when it stays so for 5 s it counts as working."""
+        self._run.up()
+
+    def failed(self, path: Path, code: str, message: str) -> None:
+        """A part of the binding, configured at `path`, failed; the binding as such goes on."""
+        self._reporter.failed(path, code, message)
+
+    def works(self, path: Path) -> None:
+        """That part works."""
+        self._reporter.works(path)
+
+    async def put(self, path: Path, value: Any) -> bool:
+        """Write a value. False when it was not written because no node is there: measure and try again later.
+
+        Raises :class:`Failed` when the node refuses it, which trying again will not change.
+        """
+        try:
+            await self.kv.set(path, value, timeout=WRITE_TIMEOUT_S)
+        except AckTimeout:
+            pass  # the write stands
+        except (Unavailable, Closed, ProtocolError) as error:
+            if not self._node_is_away:
+                log.warning("values are not written: %s", error)
+            self._node_is_away = True
+            return False
+        except KvError as error:
+            raise Failed(error.code, f"the node refuses to write {path}: {error}") from None
+        if self._node_is_away:
+            log.info("values are written again")
+        self._node_is_away = False
+        return True
+
+
+class AgentKind(ABC, Generic[Spec]):
+    """One kind of agent. Subclasses are found by entry points of the group ``kvnode.agents``."""
+
+    kind: ClassVar[str]
+    """Its name in paths and commands."""
+    summary: ClassVar[str] = ""
+    """One line for people."""
+    options: ClassVar[Sequence[Option]] = ()
+
+    @abstractmethod
+    def plan(self, config: Config) -> Plan[Spec]:
+        """What a configuration asks for. Pure; two calls with equal entries give equal specifications."""
+
+    @abstractmethod
+    async def run(self, path: Path, spec: Spec, link: Link[Spec]) -> None:
+        """Run one binding until cancelled. Raises :class:`Failed` when it cannot go on; it is then run again."""
+
+
+class Agent(Generic[Spec]):
+    """A running agent. `overrides` are attributes to write into its own entry before anything else."""
+
+    def __init__(
+        self,
+        kind: AgentKind[Spec],
+        name: str,
+        kv: Kv,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        random: Callable[[], float] = random_module.random,
+        policy: RetryPolicy = DEFAULT_POLICY,
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.root = ROOT / (kind.kind, name)
+        self._kv = kv
+        self._overrides = dict(overrides or {})
+        self._random = random
+        self._policy = policy
+        self._reporter = Reporter(kv, kind.kind, name, self.root, wall=wall)
+        self._reporter.facts = {"bindings": 0, "pid": os.getpid()}
+        self._entries: dict[Path, Any] = {}
+        self._complete = False
+        self._changed = anyio.Event()
+
+    async def run(self) -> None:
+        """Run until cancelled. A node that is not there is waited for, for as long as it takes."""
+        await self._insist(self._override, "configure")
+        await self._insist(self._reporter.load, "read the error records")
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._reporter.run)
+                tasks.start_soon(self._insist, self._watch, "watch the configuration")
+                await self._apply_for_ever(tasks)
+        finally:
+            await self._reporter.farewell()
+
+    async def _insist(self, call: Callable[[], Any], what: str) -> None:
+        """Call until it succeeds, however often the node goes away."""
+        health = UNTRIED
+        while True:
+            try:
+                await call()
+                return
+            except KvError as error:
+                health = health.failed()
+                if health.failures == 1:
+                    log.warning("cannot %s yet: %s", what, error)
+            await anyio.sleep(self._policy.delay_s(health.failures, self._random))
+
+    async def _override(self) -> None:
+        """Bring the agent's own entry in line with what was given at the start."""
+        for _ in range(CAS_ATTEMPTS if self._overrides else 0):
+            try:
+                reading: Reading | None = await self._kv.get(self.root)
+            except NotFound:
+                reading = None
+            old = None if reading is None else reading.value
+            new = {**(old if isinstance(old, dict) else {}), **self._overrides}
+            if new == old:
+                return
+            try:
+                expect = ABSENT if reading is None else reading.dots
+                await self._kv.set(self.root, new, timeout=WRITE_TIMEOUT_S, expect=expect)
+            except CasFailed:
+                continue
+            except AckTimeout:
+                pass  # the write stands
+            return
+
+    # -- configuration ------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        self._complete = False
+        fresh: dict[Path, Any] = {}
+        async with self._kv.watch(self.root) as items:
+            async for item in items:
+                match item:
+                    case Gap():
+                        pass  # what differs follows
+                    case Uptodate():
+                        if not self._complete:
+                            self._entries = fresh
+                            self._complete = True
+                        self._changed.set()
+                    case Change():
+                        entries = self._entries if self._complete else fresh
+                        if item.value is ABSENT:
+                            entries.pop(item.path, None)
+                        else:
+                            entries[item.path] = item.value
+                        self._changed.set()
+        raise Unavailable("unavailable", "the watch ended")
+
+    async def _apply_for_ever(self, tasks: anyio.abc.TaskGroup) -> None:
+        supervisor = Supervisor(tasks, self._run_binding, self._reporter, random=self._random, policy=self._policy)
+        while True:
+            await self._changed.wait()
+            await anyio.sleep(QUIET_S)
+            self._changed = anyio.Event()
+            if not self._complete:
+                continue
+            config = Config(self.root, self._entries)
+            plan = self._plan(config)
+            # Before the bindings start: they know which records below them are still of use.
+            self._reporter.tell_problems(plan.problems, config)
+            self._reporter.keep_below(plan.bindings)
+            await supervisor.apply(plan.bindings)
+            self._reporter.facts = {**self._reporter.facts, "bindings": supervisor.bindings}
+            self._reporter.status_changed()
+
+    def _plan(self, config: Config) -> Plan[Spec]:
+        try:
+            return self.kind.plan(config)
+        except Exception as error:
+            # A bug; but mending the configuration must be possible without a restart, whatever it holds.
+            code, message = describe(error)
+            return Plan({}, (Problem(self.root, message, code=code),))
+
+    async def _run_binding(self, path: Path, spec: Spec, run: Run) -> None:
+        await self.kind.run(path, spec, Link(self._kv, path, run, self._reporter, self._random))

@@ -1,0 +1,38 @@
+"""What agents need of a client of the KV tree. :class:`kvnode.client.Client` provides it; tests use one in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from kvnode.client.items import Change, Gap, Reading, Uptodate
+from kvnode.core.path import Path
+
+WatchItem = Change | Uptodate | Gap
+
+
+class Kv(Protocol):
+    """The calls agents make; errors are those of :mod:`kvnode.client.errors`."""
+
+    # ASYNC109: the time limit is part of the request, the node works with it too.
+
+    async def get(self, path: Path | str, /) -> Reading:
+        """The entry at `path`. Raises NotFound."""
+        ...
+
+    async def set(self, path: Path | str, value: Any, /, *, timeout: float, expect: Any = None) -> object:  # noqa: ASYNC109
+        """Write `value`."""
+        ...
+
+    async def delete(self, path: Path | str, /, *, timeout: float) -> object:  # noqa: ASYNC109
+        """Delete the value at `path`."""
+        ...
+
+    def tree(self, path: Path | str, /) -> AbstractAsyncContextManager[AsyncIterator[Reading]]:
+        """The entries at and below `path`."""
+        ...
+
+    def watch(self, path: Path | str, /) -> AbstractAsyncContextManager[AsyncIterator[WatchItem]]:
+        """The entries at and below `path`, a marker, then every change."""
+        ...

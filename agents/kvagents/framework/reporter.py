@@ -1,0 +1,154 @@
+"""Writes what an agent has to say about itself: errors below ``@.errors``, its status below ``@.status.agent``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final
+
+import anyio
+
+from kvagents.framework.config import Config, Problem
+from kvagents.framework.errors import ErrorBook
+from kvagents.framework.kv import Kv
+from kvagents.framework.supervise import Watcher
+from kvnode.client.errors import KvError, NotFound
+from kvnode.core.path import Path
+
+log = logging.getLogger(__name__)
+
+ERRORS: Final = Path(("@", "errors"))
+STATUS: Final = Path(("@", "status", "agent"))
+STATUS_EVERY_S: Final = 60.0
+"""The status entry is written at least this often; an older one means that the agent is gone."""
+WRITE_TIMEOUT_S: Final = 5.0
+RETRY_S: Final = 1.0
+FAREWELL_S: Final = 2.0
+"""How long the last write may take when the agent ends."""
+
+
+class Reporter(Watcher):
+    """Keeps the records of one agent, `kind`/`name`, whose configuration is at `root`.
+
+    A record's place is the path it is about, taken below `root`, under ``@.errors.KIND.NAME``.
+    """
+
+    def __init__(self, kv: Kv, kind: str, name: str, root: Path, *, wall: Callable[[], datetime]) -> None:
+        self._kv = kv
+        self._place = ERRORS / (kind, name)
+        self._status_path = STATUS / (kind, name)
+        self._root = root
+        self._wall = wall
+        self._wake = anyio.Event()
+        self._since = wall()
+        self._problems: dict[Path, Problem] = {}
+        self.book = ErrorBook(f"{kind}/{name}")
+        self.facts: Mapping[str, Any] = {}
+        """More for the status entry."""
+
+    def failed(self, path: Path, code: str, message: str) -> None:
+        """Count a failure, and log it if it is news."""
+        if self.book.fail(path, code, message, self._wall()):
+            log.warning("%s", message, extra={"path": str(path), "code": code})
+        self._wake.set()
+
+    def works(self, path: Path) -> None:
+        """Resolve the record of `path` if it has an open one."""
+        if self.book.works(path, self._wall()):
+            log.info("works again", extra={"path": str(path)})
+            self._wake.set()
+
+    def dropped(self, path: Path) -> None:
+        """Remove the record of `path`."""
+        self.book.drop(path)
+        self._wake.set()
+
+    def tell_problems(self, problems: Iterable[Problem], config: Config) -> None:
+        """Report what is wrong with the configuration, and resolve what no longer is.
+
+        One record per path: the first problem of an entry is told, the next ones after it is mended.
+        """
+        wrong: dict[Path, Problem] = {}
+        for problem in problems:
+            wrong.setdefault(problem.path, problem)
+        for path, problem in wrong.items():
+            if self._problems.get(path) != problem:
+                self.failed(path, problem.code, str(problem))
+        for path in self._problems.keys() - wrong.keys():
+            (self.works if path in config else self.dropped)(path)
+        self._problems = wrong
+
+    def keep_only(self, place: Path, parts: Iterable[Path]) -> None:
+        """Remove the records below `place` that are neither of its `parts` nor about its configuration."""
+        kept = {place, *parts, *self._problems}
+        for path in self.book.paths():
+            if path.is_below(place) and path not in kept:
+                self.dropped(path)
+
+    def keep_below(self, places: Iterable[Path]) -> None:
+        """Remove the records of what lies below none of `places`, unless they are about the configuration."""
+        tops = tuple(places)
+        for path in self.book.paths():
+            if path not in self._problems and not any(path.is_below(top) for top in tops):
+                self.dropped(path)
+
+    def status_changed(self) -> None:
+        """Write the status soon."""
+        self._wake.set()
+
+    async def load(self) -> None:
+        """Take over the records of an earlier run. Raises KvError."""
+        async with self._kv.tree(self._place) as rows:
+            async for row in rows:
+                self.book.adopt(self._root / row.path[len(self._place) :], row.value)
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            self._wake = anyio.Event()
+            if not await self._write():
+                await anyio.sleep(RETRY_S)
+                continue
+            with anyio.move_on_after(STATUS_EVERY_S):
+                await self._wake.wait()
+
+    async def farewell(self) -> None:
+        """Say that the agent ends; gives up after a moment, for the node may be gone too."""
+        with anyio.move_on_after(FAREWELL_S, shield=True):
+            await self._write(state="stopped")
+
+    async def _write(self, state: str = "running") -> bool:
+        """Write what is new; whether that succeeded. What failed is kept for the next time."""
+        changed = self.book.take_changed()
+        try:
+            await self._kv.set(self._status_path, self._status(state), timeout=WRITE_TIMEOUT_S)
+            for path, value in changed.items():
+                await self._write_record(self._place / path[len(self._root) :], value)
+        except KvError as error:
+            self.book.not_written(changed)
+            log.debug("cannot report: %s", error)
+            return False
+        except BaseException:
+            self.book.not_written(changed)
+            raise
+        return True
+
+    async def _write_record(self, place: Path, value: dict[str, Any] | None) -> None:
+        if value is not None:
+            await self._kv.set(place, value, timeout=WRITE_TIMEOUT_S)
+            return
+        with suppress(NotFound):  # it was never written
+            await self._kv.delete(place, timeout=WRITE_TIMEOUT_S)
+
+    def _status(self, state: str) -> dict[str, Any]:
+        return {
+            "agent": self.book.agent,
+            "state": state,
+            "since": self._since,
+            "seen": self._wall(),
+            "every": STATUS_EVERY_S,
+            "errors": len(self.book.open()),
+            **self.facts,
+        }
