@@ -103,6 +103,10 @@ class Peers:
                 for link in list(self._links.values()):
                     tasks.start_soon(link.connection.finish, "the node stops")
 
+    def connections(self) -> set[Connection]:
+        """The connections of all links."""
+        return {link.connection for link in self._links.values()}
+
     def rows(self) -> list[PeerRow]:
         """The peers for status: links first, then targets that have none."""
         links = sorted(self._links.values(), key=lambda link: (link.name, link.connection.peer))

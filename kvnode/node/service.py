@@ -1,0 +1,371 @@
+"""A whole node as a process: store, replica, driver, peers, clients, health, from start to a clean end.
+
+Peers and clients come to one listener; the first frame tells which. The end is in order: no new connections, the last
+commit, answers to those who wait for it, what is queued for peers; and it is bounded in time.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import random
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup, TaskStatus
+
+from kvnode.client.protocol import ClientHello
+from kvnode.client.wire import WireError, first_frame
+from kvnode.codec.framing import FrameError
+from kvnode.core.effects import Now, Report
+from kvnode.core.limits import Limits
+from kvnode.core.replica import Replica
+from kvnode.store.base import Store, StoreError
+from kvnode.store.memory import MemoryStore
+from kvnode.store.sqlite import SqliteStore
+from kvnode.transport.address import Address
+from kvnode.transport.base import Connection, Listener, ListenFailed
+from kvnode.transport.tcp import TcpTransport
+
+from .clients import ClientServer
+from .config import SERVICE_SOCKET_DIR, NodeConfig
+from .discovery import is_wildcard, own_addresses
+from .driver import Driver, system_clock
+from .errors import StartError, Stopping
+from .frames import Frames
+from .health import Probes, serve_health
+from .logs import set_up_logging
+from .metrics import metrics_of, reasons_not_ready
+from .peers import Peers
+from .settings import Settings
+
+GREETING_TIMEOUT_S: Final = 10.0
+"""A connection that says nothing for so long is closed."""
+STOP_TIMEOUT_S: Final = 5.0
+"""For the orderly end; a commit that is under way is waited for in any case."""
+ANSWER_TIME_S: Final = 0.05
+"""At the end, for those whose writes have just become durable to hear of it."""
+ANNOUNCE_DELAY_S: Final = 1.0
+"""Own addresses that turn up within this time are announced together."""
+EXIT_FAILED: Final = 70
+_SOMEWHERE: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+"""Addresses for documentation: the way there tells this machine's own address; nothing is sent."""
+
+_log: Final = logging.getLogger(__name__)
+
+Ready = Callable[[Address], None]
+
+
+class Node:
+    """A node of this process. `advertise` are the addresses it announces (None: found out), `discover` whether it dials
+    those that others announce.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        store: Store,
+        replica: Replica,
+        listeners: Sequence[Listener],
+        *,
+        advertise: Sequence[str] | None = None,
+        discover: bool = True,
+    ) -> None:
+        self.config: Final = config
+        self.replica: Final = replica
+        self.driver: Final = Driver(replica, store)
+        self.address: Final = listeners[0].address
+        self.peers: Final = Peers(
+            self.driver,
+            TcpTransport(),
+            seeds=config.peer_addresses,
+            clock=system_clock,
+            random=random.SystemRandom().random,
+            discover=discover,
+        )
+        self.clients: Final = ClientServer(self.driver)
+        self._connections: set[Connection] = set()
+        self._listeners: Final = listeners
+        self._advertise: Final = advertise
+        self._ended = anyio.Event()
+        self._local_host = anyio.Event()
+        self.peers.on_local_host = self._local_host.set
+        self.driver.reports.listen(_log_report)
+
+    # -- running ---------------------------------------------------------------------------------------------
+
+    async def run(self, stop: anyio.Event, ready: Ready) -> None:
+        """Run until `stop`; `ready` is called once the node serves. Raises StartError."""
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self._drive)
+            await self._start_health(tasks)
+            tasks.start_soon(self._announce)
+            tasks.start_soon(self.peers.run)
+            serve = partial(self._accept, max_connections=self.config.limits.max_connections)
+            for listener in self._listeners:
+                tasks.start_soon(serve, listener)
+            _log.info("ready", extra={"address": str(self.address), "entries": len(self.replica.tree)})
+            ready(self.address)
+            await stop.wait()
+            await self._stop()
+            tasks.cancel_scope.cancel()
+
+    async def _drive(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        await self.driver.run(task_status=task_status)
+        self._ended.set()
+
+    async def _stop(self) -> None:
+        _log.info("stopping")
+        with anyio.move_on_after(STOP_TIMEOUT_S, shield=True):
+            for listener in self._listeners:
+                await listener.aclose()
+            self.driver.stop()
+            await self._ended.wait()
+            await anyio.sleep(ANSWER_TIME_S)
+            self.clients.close()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.peers.close)
+                for connection in list(self._connections - self.peers.connections()):
+                    tasks.start_soon(connection.finish, "the node stops")
+
+    async def _start_health(self, tasks: TaskGroup) -> None:
+        address = self.config.http_address
+        if address is None:
+            return
+        probes = Probes(
+            not_ready=lambda: reasons_not_ready(self.driver.status()),
+            metrics=lambda: metrics_of(self.driver.status()),
+        )
+        try:
+            port = await tasks.start(serve_health, address, probes)
+        except (OSError, ValueError) as err:
+            raise StartError(f"health and metrics cannot be served on {address}: {err}") from err
+        _log.info("health and metrics", extra={"url": f"http://{Address('tcp', address.host, port)}/"})
+
+    # -- connections -----------------------------------------------------------------------------------------
+
+    async def _accept(self, listener: Listener, *, max_connections: int) -> None:
+        await listener.serve(self._converse, max_connections=max_connections)
+
+    async def _converse(self, connection: Connection) -> None:
+        """One connection: its first frame says who it is."""
+        self._connections.add(connection)
+        try:
+            await self._dispatch(connection, Frames(connection))
+        finally:
+            self._connections.discard(connection)
+
+    async def _dispatch(self, connection: Connection, frames: Frames) -> None:
+        hello: ClientHello | bytes | None = None
+        with anyio.move_on_after(GREETING_TIMEOUT_S):
+            try:
+                hello = first_frame(await frames.first())
+            except (FrameError, WireError) as err:
+                _log.info("connection refused", extra={"address": connection.peer, "why": str(err)})
+        if isinstance(hello, ClientHello):
+            await self.clients.serve(connection, frames, hello)
+        elif hello is not None:
+            await self.peers.serve(connection, frames, hello)
+
+    # -- own addresses ---------------------------------------------------------------------------------------
+
+    async def _announce(self) -> None:
+        """Keep the own record: it makes the node a member, and tells others where to find it."""
+        with suppress(Stopping):
+            while True:
+                self._local_host = anyio.Event()
+                self.peers.on_local_host = self._local_host.set
+                await self.driver.call(self._set_addresses)
+                await self._local_host.wait()
+                await anyio.sleep(ANNOUNCE_DELAY_S)
+
+    def _set_addresses(self, replica: Replica, now: Now) -> None:
+        replica.set_addresses(self._own_addresses(), now)
+
+    def _own_addresses(self) -> list[str]:
+        if self._advertise is not None:
+            return list(self._advertise)
+        hosts = set(self.peers.local_hosts)
+        if is_wildcard(self.address):
+            hosts |= _default_hosts(self.address)
+        return own_addresses(self.address, hosts)
+
+
+def _default_hosts(listen: Address) -> set[str]:
+    """This machine's addresses on the way to the rest of the world; empty without a network."""
+    hosts: set[str] = set()
+    for family, target in _SOMEWHERE:
+        if family == socket.AF_INET6 and ":" not in listen.host:
+            continue
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((target, 9))
+            hosts.add(str(probe.getsockname()[0]))
+    return hosts
+
+
+def _log_report(report: Report, news: bool) -> None:
+    if news:
+        level = logging.INFO if report.resolved else logging.WARNING
+        _log.log(level, report.text, extra={"report": report.kind, "subject": report.subject})
+
+
+# -- opening -------------------------------------------------------------------------------------------------
+
+
+def _open(config: NodeConfig, store: Store, now: Now) -> Replica:
+    """Load the store; on a worker thread, since this may take long."""
+    limits = Limits(
+        max_value_bytes=config.limits.max_value_bytes,
+        max_batch_changes=config.limits.max_batch_changes,
+        max_skew_ms=config.limits.max_skew_ms,
+    )
+    loaded = store.load()
+    return Replica(
+        config.name,
+        session=secrets.randbits(64),
+        random_bits=secrets.randbits,
+        now=now,
+        limits=limits,
+        loaded=loaded,
+        cluster=config.cluster,
+    )
+
+
+@asynccontextmanager
+async def _opened(config: NodeConfig) -> AsyncIterator[tuple[Store, Replica]]:
+    store: Store = MemoryStore() if config.data_dir is None else SqliteStore(config.data_dir)
+    try:
+        try:
+            replica = await anyio.to_thread.run_sync(_open, config, store, system_clock())
+        except StoreError as err:
+            raise StartError(str(err)) from err
+        yield store, replica
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(store.close)
+
+
+@asynccontextmanager
+async def _listening(config: NodeConfig) -> AsyncIterator[list[Listener]]:
+    """The listeners: TCP first, then the Unix socket, if there can be one."""
+    address = config.listen_address
+    if not address.is_loopback and not config.insecure:
+        raise StartError(f"{address} can be reached by others, and links are not encrypted yet: --insecure allows it")
+    transport = TcpTransport()
+    listeners: list[Listener] = []
+    try:
+        listeners.append(await transport.listen(address))
+        local = await _local_socket(config, transport)
+        if local is not None:
+            listeners.append(local)
+        yield listeners
+    except ListenFailed as err:
+        raise StartError(f"cannot listen on {err}") from err
+    finally:
+        with anyio.CancelScope(shield=True):
+            for listener in listeners:
+                await listener.aclose()
+
+
+async def _local_socket(config: NodeConfig, transport: TcpTransport) -> Listener | None:
+    """The Unix socket. One that was asked for must be; with ``auto`` its lack is only told. Raises ListenFailed."""
+    path = config.socket_path
+    if path is None:
+        return None
+    if config.socket != "auto":
+        return await transport.listen(Address("unix", path=str(path)))
+    why = "this system has none"
+    for candidate in dict.fromkeys((path, SERVICE_SOCKET_DIR / f"{config.name}.sock")):
+        if not hasattr(socket, "AF_UNIX"):
+            break
+        try:
+            _make_folder(candidate.parent)
+            return await transport.listen(Address("unix", path=str(candidate)))
+        except (OSError, ListenFailed) as err:
+            why = f"{candidate}: {err.strerror.lower() if isinstance(err, OSError) and err.strerror else err}"
+    _log.warning("no local socket", extra={"why": why})
+    return None
+
+
+def _make_folder(path: Path) -> None:
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+
+
+# -- the process ---------------------------------------------------------------------------------------------
+
+
+async def run_node(
+    config: NodeConfig,
+    *,
+    ready: Ready = lambda address: None,
+    stop: anyio.Event | None = None,
+    advertise: Sequence[str] | None = None,
+    discover: bool = True,
+) -> None:
+    """Run a node until `stop` is set. Raises StartError, alone or in a group."""
+    async with _listening(config) as listeners, _opened(config) as (store, replica):
+        node = Node(config, store, replica, listeners, advertise=advertise, discover=discover)
+        await node.run(stop or anyio.Event(), ready)
+
+
+async def _run_until_signal(config: NodeConfig, ready: Ready) -> None:
+    """Like :func:`run_node`, ended in order by SIGTERM or SIGINT; a second one cuts the end short."""
+    stop = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        with _signals() as received:
+
+            async def listen() -> None:
+                async for _ in received:
+                    if stop.is_set():
+                        tasks.cancel_scope.cancel()
+                    stop.set()
+
+            tasks.start_soon(listen)
+            await run_node(config, ready=ready, stop=stop)
+            tasks.cancel_scope.cancel()
+
+
+def _signals() -> Any:
+    return anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT)
+
+
+def main(settings: Settings, *, out: Any = None) -> int:
+    """Run a node in the foreground and give the exit code. One line on standard output says that it serves."""
+    config = settings.config
+    out = out or sys.stdout
+
+    def ready(address: Address) -> None:
+        print(f"kvnode {config.name} ready on {address}", file=out, flush=True)  # the promised line
+
+    set_up_logging(config.log.level, config.log.format, name=config.name)
+    for warning in settings.warnings:
+        _log.warning(warning)
+    options: dict[str, Any] = {}
+    if config.backend == "asyncio" and importlib.util.find_spec("uvloop"):
+        options["use_uvloop"] = True
+    try:
+        anyio.run(_run_until_signal, config, ready, backend=config.backend, backend_options=options)
+    except (StartError, BaseExceptionGroup) as err:
+        failure = _start_error(err)
+        if failure is None:
+            raise
+        print(f"kv: {failure}", file=sys.stderr)  # noqa: T201  # for people, whatever the log's form
+        return EXIT_FAILED
+    return 0
+
+
+def _start_error(err: BaseException) -> StartError | None:
+    """The start error, in groups of groups, if it is one."""
+    if isinstance(err, BaseExceptionGroup):
+        return next((found for inner in err.exceptions if (found := _start_error(inner))), None)
+    return err if isinstance(err, StartError) else None
