@@ -1,4 +1,4 @@
-"""The tree against a plain dict: content, order, ranges and fingerprints, with chunks small enough to split and vanish."""
+"""The tree against a plain dict: content, order, ranges, fingerprints; chunks are small, so they split and vanish."""
 
 from __future__ import annotations
 

@@ -1,0 +1,91 @@
+"""A simulated store: transactions that are staged, synced after a while, and lost in a crash before that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kvnode.core.effects import Loaded, Persist
+from kvnode.core.entry import decode_record
+from kvnode.core.ticks import Dot, Incarnation, Ticks
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A backup: what a store held at one moment."""
+
+    rows: dict[bytes, bytes]
+    known: dict[Incarnation, Ticks]
+    meta: dict[str, bytes]
+
+
+class Disk:
+    """What one host has on disk."""
+
+    def __init__(self, image: Image | None = None) -> None:
+        self.rows: dict[bytes, bytes] = dict(image.rows) if image else {}
+        self.known: dict[Incarnation, Ticks] = dict(image.known) if image else {}
+        self.meta: dict[str, bytes] = dict(image.meta) if image else {}
+        self.dots: dict[bytes, frozenset[Dot]] = {k: dots_of(r) for k, r in self.rows.items()}
+        self.staged: list[Persist] = []
+        self._fresh: set[Dot] = set()
+        self.rewound = False
+        """Whether this store was ever set back or lost something: acknowledgements of before may be stale."""
+
+    def image(self) -> Image:
+        """A backup of what is synced now."""
+        return Image(dict(self.rows), dict(self.known), dict(self.meta))
+
+    def stage(self, persist: Persist) -> None:
+        """Take a transaction; it is not durable yet."""
+        self.staged.append(persist)
+
+    def sync(self, count: int) -> int | None:
+        """Make the first `count` staged transactions durable; gives the last token."""
+        token = None
+        for persist in self.staged[:count]:
+            self._apply(persist)
+            token = persist.token
+        del self.staged[:count]
+        return token
+
+    def _apply(self, persist: Persist) -> None:
+        for key, record in persist.rows.items():
+            if record is None:
+                self.rows.pop(key, None)
+                self.dots.pop(key, None)
+            else:
+                self.rows[key] = record
+                self.dots[key] = dots_of(record)
+                self._fresh |= self.dots[key]
+        for inc, ticks in persist.known.items():
+            if ticks is None:
+                self.known.pop(inc, None)
+            else:
+                self.known[inc] = ticks
+        self.meta.update(persist.meta)
+
+    def take_fresh(self) -> list[Dot]:
+        """The dots that came to be on this disk since the last call."""
+        fresh = sorted(self._fresh)
+        self._fresh.clear()
+        return fresh
+
+    def crash(self, survive: int) -> None:
+        """Power goes: the first `survive` staged transactions happen to be on disk, the others are lost."""
+        self.sync(survive)
+        self.staged.clear()
+
+    def lose_row(self, key: bytes) -> None:
+        """One record is gone, known says otherwise."""
+        del self.rows[key]
+        del self.dots[key]
+        self.rewound = True
+
+    def load(self, doubts: tuple[str, ...] = ()) -> Loaded:
+        """What a process finds when it opens the store."""
+        return Loaded(sorted(self.rows.items()), dict(self.known), dict(self.meta), doubts)
+
+
+def dots_of(record: bytes) -> frozenset[Dot]:
+    """The dots that a stored record names."""
+    return frozenset(v.dot for v in decode_record(record))

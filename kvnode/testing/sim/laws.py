@@ -1,0 +1,164 @@
+"""The laws that must hold when all faults are healed and the cluster is quiet.
+
+This checker shares no code with the core's merging: it compares nodes with each other, and with the ledger that saw
+every write from outside.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from kvnode.core.path import Path, pattern
+from kvnode.core.ticks import Dot
+
+from .watch import live_dots
+
+if TYPE_CHECKING:
+    from .host import Process
+    from .ledger import Write
+    from .world import World
+
+Dump = dict[bytes, tuple[tuple[Dot, int, str], ...]]
+
+
+def dump_of(process: Process) -> Dump:
+    """The canonical dump: per path the values held, with dot, stamp and everything the writer said."""
+    out: Dump = {}
+    for key, siblings in process.replica.tree.scan():
+        shown = [(v.dot, v.stamp, blake2b(v.body, digest_size=8).hexdigest()) for v in siblings if not v.is_tombstone]
+        if shown:
+            out[key] = tuple(sorted(shown))
+    return out
+
+
+def unsettled(world: World) -> list[tuple[str, str]]:
+    """What keeps the cluster from being at rest: pairs of law and explanation, none if it is."""
+    full = [p for p in world.processes() if p.host.view is None]
+    out = [("convergence", f"{p.label} is still behind") for p in world.processes() if not p.replica.is_current]
+    out += _differing(full)
+    for process in world.processes():
+        if process.host.view is not None:
+            out += _partial(process, full)
+        if process.host.disk.staged:
+            out.append(("quiet", f"{process.label} has unsynced transactions"))
+        out += _leftovers(process) if process.host.view is None else []
+        out += [("clone", f"{process.label} still sees two of {n}") for n in sorted(process.replica.acks.duplicates)]
+        out += [("acks", f"{process.label} waits for {p.level} of {p.dot}") for p in _waiting(world, process)]
+    return out
+
+
+def _differing(full: list[Process]) -> list[tuple[str, str]]:
+    out = []
+    first = full[0]
+    known, dump = first.replica.known.map, dump_of(first)
+    for other in full[1:]:
+        theirs = other.replica.known.map
+        for inc in sorted(known.keys() | theirs.keys()):
+            if known.get(inc) != theirs.get(inc):
+                text = f"{first.label} knows {known.get(inc)} of {inc}, {other.label} {theirs.get(inc)}"
+                out.append(("convergence", text))
+        out += [("convergence", text) for text in _dumps(first.label, dump, other.label, dump_of(other))]
+    return out
+
+
+def _dumps(a: str, one: Dump, b: str, two: Dump) -> list[str]:
+    return [
+        f"{a} has {_text(one.get(k))} at {Path.from_key(k)}, {b} {_text(two.get(k))}"
+        for k in sorted(one.keys() | two.keys())
+        if one.get(k) != two.get(k)
+    ]
+
+
+def _text(entry: tuple[tuple[Dot, int, str], ...] | None) -> str:
+    return " ".join(str(dot) for dot, _, _ in entry) if entry else "nothing"
+
+
+def _partial(process: Process, full: list[Process]) -> list[tuple[str, str]]:
+    """A partial replica shows just what its view has of a full one."""
+    views = [pattern(p) for p in process.host.view or ()]
+    whole = dump_of(full[0])
+    expected = {k: v for k, v in whole.items() if any(p.matches(Path.from_key(k)) for p in views)}
+    return [("partial", text) for text in _dumps(full[0].label, expected, process.label, dump_of(process))]
+
+
+def _leftovers(process: Process) -> list[tuple[str, str]]:
+    """Metadata that should have gone: vectors, and tombstones that no concurrent value holds back."""
+    out = []
+    wall = process.now().wall
+    for key, siblings in process.replica.tree.scan():
+        for version in siblings:
+            if version.vector:
+                out.append(("strip", f"{process.label} still has the vector of {version!r}{_why(process, key)}"))
+        if not live_dots(siblings, wall):
+            text = f"{process.label} still has {siblings!r} at {Path.from_key(key)}{_why(process, key)}"
+            out.append(("forget", text))
+    return out
+
+
+def _why(process: Process, key: bytes) -> str:
+    """The core's own explanation."""
+    return "".join(f"; {line}" for line in process.replica.forget.explain(key))
+
+
+def _waiting(world: World, process: Process) -> list[_Waiting]:
+    members = len(process.replica.members() | {process.replica.name})
+    return [
+        p for p in world.watch.view(process).pending if not p.level.startswith("peer:") or int(p.level[5:]) < members
+    ]
+
+
+def check(world: World) -> None:
+    """All laws at the end of a run."""
+    for law, text in unsettled(world):
+        world.broken(law, text)
+    for process in world.processes():
+        world.watch.check_mirror(process)
+    _check_writes(world)
+
+
+def _check_writes(world: World) -> None:
+    """Laws 3 and 4, by the ledger."""
+    full = [p for p in world.processes() if p.host.view is None]
+    wall = world.wall()
+    live: dict[bytes, frozenset[Dot]] = {}
+    for key, siblings in full[0].replica.tree.scan():
+        live[key] = live_dots(siblings, wall)
+    known = full[0].replica.known.map
+    ledger = world.ledger
+    accounted = ledger.accounted(live, known, world.wall(latest=True))
+    running = {(p.label, p.run) for p in world.processes()}
+    for write in ledger.user_writes():
+        owed = (write.durable and not write.volatile) or (write.host, write.run) in running
+        if owed and not write.excused and write.dot not in accounted and not _set_aside(world, write):
+            levels = ", ".join(sorted(write.levels)) or "nothing"
+            where = Path.from_key(write.key)
+            world.broken(
+                "lost", f"{write.dot} at {where} (acknowledged: {levels}) is gone, nothing that counts superseded it"
+            )
+    surely = ledger.accounted(live, known, 0)
+    for key, dots in live.items():
+        for dot in sorted(dots):
+            write_or_none = ledger.writes.get(dot)
+            newer = [s for s in write_or_none.successors if s in surely] if write_or_none else []
+            if newer:
+                world.broken("resurrection", f"{dot} at {Path.from_key(key)} is shown, though {newer[0]} superseded it")
+            if write_or_none is None and not key.startswith(b"\x02@\x00"):
+                world.broken("unknown", f"nobody wrote {dot} at {Path.from_key(key)}")
+
+
+def _set_aside(world: World, write: Write) -> bool:
+    """Where a store was cloned or set back, or a living node retired, a write may end in a report or the quarantine,
+    never silently.
+    """
+    names = {h.name for h in world.hosts.values() if h.disk.rewound} | world.cloned | world.retired
+    if not names:
+        return False
+    text = str(write.dot)
+    if any(text in (report.subject, report.text) or text in report.text for _, report in world.watch.reports):
+        return True
+    return any(q.version.dot == write.dot for p in world.processes() for q in p.replica.state.quarantine)
+
+
+if TYPE_CHECKING:
+    from .watch import Pending as _Waiting

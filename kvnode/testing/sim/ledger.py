@@ -1,0 +1,150 @@
+"""What really happened: every accepted write with what it superseded where it was made, independent of the core.
+
+The ledger knows causality from the outside: at each write it notes the dots that the writing node showed at the path.
+From that it can tell, at the end of a run, for each write whether it is current, superseded by something that still
+counts, or lost; and whether a loss is excused because every durable copy was destroyed by a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from kvnode.core.ticks import Dot, Incarnation, Ticks, is_volatile
+
+from .disk import Disk
+
+
+@dataclass(slots=True)
+class Write:
+    """One accepted write. `past` is everything that it supersedes, at any remove; `expires` is wall-clock
+    milliseconds; `levels` are the ack levels it reached; `durable` whether any disk ever had it.
+    """
+
+    dot: Dot
+    key: bytes
+    host: str
+    run: int
+    past: frozenset[Dot]
+    deletes: bool
+    expires: int | None = None
+    levels: set[str] = field(default_factory=set)
+    durable: bool = False
+    excused: bool = False
+    successors: list[Dot] = field(default_factory=list)
+
+    @property
+    def volatile(self) -> bool:
+        """Whether it was never meant to be stored (R7)."""
+        return is_volatile(self.dot.inc)
+
+
+class Ledger:
+    """All writes of a run."""
+
+    def __init__(self) -> None:
+        self.writes: dict[Dot, Write] = {}
+        self.by_key: dict[bytes, list[Dot]] = {}
+        self.at_risk: dict[Dot, set[tuple[str, int]]] = {}
+        """Writes whose durable copies were all destroyed, with the processes that still hold them in memory."""
+
+    def record(self, write: Write, over: Iterable[Dot]) -> None:
+        """Take note of a write that superseded `over` where it was made."""
+        past: set[Dot] = set()
+        for dot in over:
+            past.add(dot)
+            if dot in self.writes:
+                past |= self.writes[dot].past
+        # One incarnation's writes at a path follow one another, whatever was forgotten in between.
+        earlier = (d for d in self.by_key.get(write.key, ()) if d.inc == write.dot.inc and d.tick < write.dot.tick)
+        for dot in earlier:
+            past |= {dot} | self.writes[dot].past
+        write.past = frozenset(past)
+        for dot in sorted(past):
+            if dot in self.writes:
+                self.writes[dot].successors.append(write.dot)
+        self.writes[write.dot] = write
+        self.by_key.setdefault(write.key, []).append(write.dot)
+
+    def past_of(self, dots: Iterable[Dot]) -> set[Dot]:
+        """Everything that these dots supersede."""
+        out: set[Dot] = set()
+        for dot in dots:
+            if dot in self.writes:
+                out |= self.writes[dot].past
+        return out
+
+    # -- destroyed copies ------------------------------------------------------------------------------------
+
+    def carried(self, write: Write, disk: Disk, wall: int) -> bool:
+        """Whether a disk has this write, or something that superseded it, or knows a delete that did."""
+        dots = disk.dots.get(write.key, frozenset())
+        if write.dot in dots or any(d in dots for d in write.successors):
+            return True
+        ends = (self.writes[d] for d in (write.dot, *write.successors))
+        return any(w.deletes_at(wall) and _has(disk.known, w.dot) for w in map(_End, ends))
+
+    def destroyed(self, disks: list[Disk], holders: dict[Dot, set[tuple[str, int]]], wall: int) -> None:
+        """Some durable state was destroyed; `disks` is what is left, `holders` tells which processes hold what."""
+        for write in self.writes.values():
+            if not write.durable or write.excused or write.volatile:
+                continue
+            if any(self.carried(write, disk, wall) for disk in disks):
+                continue
+            left: set[tuple[str, int]] = set()
+            for dot in (write.dot, *write.successors):
+                left |= holders.get(dot, set())
+            if left:
+                self.at_risk[write.dot] = left
+            else:
+                write.excused = True
+
+    def process_ended(self, process: tuple[str, int]) -> None:
+        """A process is gone with all that only its memory held."""
+        for dot in list(self.at_risk):
+            self.at_risk[dot].discard(process)
+            if not self.at_risk[dot]:
+                del self.at_risk[dot]
+                self.writes[dot].excused = True
+
+    def process_synced(self, process: tuple[str, int]) -> None:
+        """What this process holds is durable again."""
+        for dot in [d for d, left in self.at_risk.items() if process in left]:
+            del self.at_risk[dot]
+
+    # -- the verdict -----------------------------------------------------------------------------------------
+
+    def accounted(self, live: dict[bytes, frozenset[Dot]], known: dict[Incarnation, Ticks], wall: int) -> set[Dot]:
+        """The writes that still count: live at the end, an effective delete, or superseded by one that counts."""
+        out: set[Dot] = set()
+        for key, dots in self.by_key.items():
+            shown = live.get(key, frozenset())
+            for dot in reversed(dots):
+                write = self.writes[dot]
+                ended = _End(write).deletes_at(wall) and (write.durable or write.volatile) and _has(known, dot)
+                if dot in shown or ended or any(s in out for s in write.successors):
+                    out.add(dot)
+        return out
+
+    def user_writes(self) -> Iterator[Write]:
+        """Writes at paths outside the system's own tree."""
+        return (w for w in self.writes.values() if not w.key.startswith(b"\x02@\x00"))
+
+
+@dataclass(slots=True)
+class _End:
+    """A write seen as a possible end of its path."""
+
+    write: Write
+
+    @property
+    def dot(self) -> Dot:
+        return self.write.dot
+
+    def deletes_at(self, wall: int) -> bool:
+        return self.write.deletes or (self.write.expires is not None and self.write.expires <= wall)
+
+
+def _has(known: dict[Incarnation, Ticks], dot: Dot) -> bool:
+    ticks = known.get(dot.inc)
+    return ticks is not None and dot.tick in ticks

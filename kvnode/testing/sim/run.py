@@ -1,0 +1,129 @@
+"""Running a plan: the steps, the healing, the wait for rest, the verdict."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from kvnode.core import marks
+
+from . import laws
+from .plan import Config, Plan, generate
+from .steps import perform
+from .world import Broken, Stopped, World
+
+_GRACE_MS: Final = 2_000
+_LOOK_MS: Final = 500
+_REST_FACTOR: Final = 40
+"""The cluster must come to rest within so many of its own check intervals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run showed. `trace` is empty unless asked for; `virtual_ms` is when the run ended."""
+
+    plan: Plan
+    trace_hash: str
+    events: int
+    virtual_ms: int
+    writes: int
+    broken: tuple[Broken, ...]
+    marks: frozenset[str]
+    sent: dict[str, int]
+    trace: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether all laws held."""
+        return not self.broken
+
+    @property
+    def replay(self) -> str:
+        """The command that repeats this run."""
+        return f"python -m kvnode.testing.sim --seed {self.plan.seed}"
+
+
+def run(seed: int, config: Config | None = None, *, keep_trace: bool = False) -> Report:
+    """Run one seed."""
+    return run_plan(generate(seed, config), keep_trace=keep_trace)
+
+
+def run_plan(plan: Plan, *, keep_trace: bool = False) -> Report:
+    """Run a plan, whole or shrunk."""
+    with _marks() as hit:
+        world = World(plan, keep_trace=keep_trace)
+        try:
+            _live(world)
+        except Stopped:
+            pass
+        except Exception:
+            text = traceback.format_exc(limit=-6)
+            world.brokens.append(Broken("no-crash", world.now, text))
+    return Report(
+        plan,
+        world.trace_hash,
+        world.events,
+        world.now,
+        len(world.ledger.writes),
+        tuple(world.brokens),
+        frozenset(hit),
+        dict(sorted(world.watch.sent_kinds.items())),
+        tuple(world.trace or ()),
+    )
+
+
+@contextmanager
+def _marks() -> Iterator[set[str]]:
+    hit: set[str] = set()
+    marks.set_hook(hit.add)
+    try:
+        yield hit
+    finally:
+        marks.set_hook(None)
+
+
+def _live(world: World) -> None:
+    for host in list(world.hosts.values()):
+        world.start(host)
+    for step in world.plan.steps:
+        world.at(step.at, perform, world, step)
+    last = max((s.at for s in world.plan.steps), default=0)
+    world.run_until(last + _GRACE_MS)
+    world.heal()
+    come_to_rest(world)
+    laws.check(world)
+
+
+def come_to_rest(world: World) -> None:
+    """Run until nothing is missing and nothing but signs of life is sent; or until it takes too long."""
+    interval = max(world.limits.check_ms, world.limits.beat_ms) + 1_000
+    limit = world.now + _REST_FACTOR * interval
+    while world.now < limit:
+        world.run_until(world.now + _LOOK_MS)
+        if laws.unsettled(world):
+            _unretire(world)
+            continue
+        before = _activity(world)
+        world.run_until(world.now + interval)
+        if _activity(world) == before and not laws.unsettled(world):
+            return
+    if not laws.unsettled(world):
+        world.broken("quiet", f"the cluster never comes to rest: {world.watch.sent_kinds}")
+
+
+def _activity(world: World) -> tuple[int, ...]:
+    sent = world.watch.sent_kinds
+    return (world.watch.persists, *(sent.get(k, 0) for k in ("Versions", "PathAsk", "Digest", "PrintAsk")))
+
+
+def _unretire(world: World) -> None:
+    """A retirement that was lost (its only witness crashed) is for people to repeat; here the node comes back."""
+    for host in world.hosts.values():
+        if not host.retired or host.label != host.name or host.process is not None:
+            continue
+        if world.now > 0 and any(host.name in p.replica.members() for p in world.processes()):
+            host.retired = False
+            world.start(host)
