@@ -186,6 +186,15 @@ class Dump(Message, frozen=True, array_like=True, tag=75):
     after: bytes | None = None
 
 
+class Load(Message, frozen=True, array_like=True, tag=76):
+    """Take in the versions of these stored records (see Dump), under their own dots. Answer: Done with the number of
+    versions that were new.
+    """
+
+    id: int
+    records: tuple[bytes, ...]
+
+
 class Grant(Message, frozen=True, array_like=True, tag=77):
     """More credits for a stream. No answer."""
 
@@ -222,6 +231,7 @@ Request = (
     | GcExplain
     | Retire
     | Dump
+    | Load
     | Grant
     | Cancel
     | Resync

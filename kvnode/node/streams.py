@@ -33,6 +33,10 @@ MAX_EVENTS: Final = 1_000
 MAX_CREDITS: Final = 1 << 24
 
 
+def _nothing() -> None:
+    """In the place of a callback."""
+
+
 class Stream:
     """One stream: `id` is the request's, `credits` what the client has granted."""
 
@@ -41,6 +45,8 @@ class Stream:
         self.credits = min(credits, MAX_CREDITS)
         self.ended = False
         """Whether its last message has been emitted."""
+        self.wake: Callable[[], None] = _nothing
+        """To be called when it may have become ready."""
 
     def grant(self, credits: int) -> None:
         """The client takes more."""

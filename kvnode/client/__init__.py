@@ -1,0 +1,87 @@
+"""The client: read, write and watch a kvnode cluster from asyncio or trio.
+
+::
+
+    async with connect("127.0.0.1:27590", author="me") as kv:
+        await kv.set("home.attic.temp", 21.5)
+        print((await kv.get("home.attic.temp")).value)
+        async with kv.watch("home") as changes:
+            async for change in changes:
+                print(change)
+
+:mod:`kvnode.client.sync` is the same for programs without an event loop.
+"""
+
+from kvnode.transport.address import DEFAULT_PORT, Address, AddressError, parse_address
+
+from . import errors
+from .api import Client, Expect, connect
+from .errors import (
+    AckTimeout,
+    CasFailed,
+    Closed,
+    KvError,
+    NotFound,
+    ProtocolError,
+    Refused,
+    StoreUnavailable,
+    Unavailable,
+)
+from .items import (
+    ABSENT,
+    MISSING,
+    Absent,
+    Change,
+    Del,
+    EventItem,
+    Gap,
+    Put,
+    Reading,
+    Sibling,
+    Undecodable,
+    Uptodate,
+    Written,
+)
+from .mirror import Item
+from .session import Options
+from .streams import DumpRow, DumpStream, EventStream, TreeStream, WatchStream
+
+__all__ = [
+    "ABSENT",
+    "DEFAULT_PORT",
+    "MISSING",
+    "Absent",
+    "AckTimeout",
+    "Address",
+    "AddressError",
+    "CasFailed",
+    "Change",
+    "Client",
+    "Closed",
+    "Del",
+    "DumpRow",
+    "DumpStream",
+    "EventItem",
+    "EventStream",
+    "Expect",
+    "Gap",
+    "Item",
+    "KvError",
+    "NotFound",
+    "Options",
+    "ProtocolError",
+    "Put",
+    "Reading",
+    "Refused",
+    "Sibling",
+    "StoreUnavailable",
+    "TreeStream",
+    "Unavailable",
+    "Undecodable",
+    "Uptodate",
+    "WatchStream",
+    "Written",
+    "connect",
+    "errors",
+    "parse_address",
+]

@@ -1,0 +1,315 @@
+"""The client: :func:`connect` and :class:`Client`."""
+
+from __future__ import annotations
+
+import random as _random
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+import anyio
+
+from kvnode.codec.values import ValueCodecError, pack
+from kvnode.core.path import ROOT, Path, PathError, Pattern
+from kvnode.core.ticks import Dot
+from kvnode.transport.address import Address, parse_address
+from kvnode.transport.base import Transport
+from kvnode.transport.tcp import TcpTransport
+
+from . import protocol as p
+from .errors import NotFound, ProtocolError, refused, unavailable
+from .items import Absent, Del, Put, Reading, Written, reading_of
+from .session import Options, Session
+from .streams import DumpStream, EventStream, Scope, TreeStream, WatchStream
+
+Expect = Iterable[Dot] | Absent | None
+"""What a write expects: the live dots that were read (``reading.dots``), ABSENT, or None for anything."""
+
+READ_TIMEOUT_S: Final = 10.0
+"""Time limit of calls that change nothing."""
+WRITE_TIMEOUT_S: Final = 5.0
+SOFTWARE: Final = "kvnode-python"
+
+
+@asynccontextmanager
+async def connect(
+    address: str | Sequence[str],
+    *,
+    author: str = "",
+    patient: bool = False,
+    timeout: float = 10.0,  # noqa: ASYNC109  # the limit of one part: the first connection
+    transport: Transport | None = None,
+    random: Callable[[], float] = _random.random,
+    options: Options | None = None,
+) -> AsyncIterator[Client]:
+    """A client of a node, or of the first of several that answers; it reconnects when the connection breaks.
+
+    An address is ``HOST:PORT``, ``[IPv6]:PORT`` or ``unix:PATH``. `author` is what writes say of who made them. Without
+    `patient`, raises Unavailable if no node can be reached within `timeout` seconds, or ProtocolError; with it, calls
+    wait for a node, each within its own limit.
+    """
+    texts = [address] if isinstance(address, str) else list(address)
+    addresses = [_address(text) for text in texts]
+    if not addresses:
+        raise refused("bad_request", "no address was given")
+    hello = p.ClientHello(p.PROTOCOL_MIN, p.PROTOCOL_MAX, SOFTWARE, author)
+    session = Session(addresses, transport or TcpTransport(), hello, random, options)
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(session.run)
+        try:
+            if not patient:
+                await _first_connection(session, timeout)
+            yield Client(session)
+        except Exception as err:
+            failure = err
+        finally:
+            session.close()
+            tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _first_connection(session: Session, timeout_s: float) -> None:
+    with anyio.move_on_after(timeout_s) as scope:
+        await session.first_connection()
+    if scope.cancelled_caught:
+        names = ", ".join(map(str, session.addresses))
+        raise unavailable(f"{names}: no answer within {timeout_s:g} s")
+
+
+class Client:
+    """Calls on a node. Safe for any number of tasks of one event loop. Errors are those of :mod:`.errors`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session: Final = session
+
+    @property
+    def node(self) -> str:
+        """The name of the node that it is connected to; empty while there is none."""
+        return self._session.node.name if self._session.node else ""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._session.node is not None
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    async def get(self, path: Path | str) -> Reading:
+        """The entry at `path`. Raises NotFound if it has no value."""
+        key = _key_of(path)
+        answer = await self._session.call(lambda id: p.Get(id, key), READ_TIMEOUT_S, read=True)
+        if not isinstance(answer, p.Got):
+            raise _unexpected(answer)
+        if answer.row is None:
+            raise NotFound("not_found", f"no value at {path}", {"path": str(path)})
+        return reading_of(answer.row)
+
+    def tree(
+        self, path: Path | str = ROOT, pattern: Pattern | str | None = None, depth: int | None = None
+    ) -> TreeStream:
+        """The entries at and below `path`, in path order; of them those that fit `pattern` as a whole path, and lie at
+        most `depth` levels below it. To be used as ``async with kv.tree() as rows: async for r in rows``.
+        """
+        return TreeStream(self._session, _scope(path, pattern, depth))
+
+    def watch(
+        self,
+        path: Path | str = ROOT,
+        pattern: Pattern | str | None = None,
+        depth: int | None = None,
+        *,
+        latest: bool = False,
+    ) -> WatchStream:
+        """Like :meth:`tree`, then :class:`Uptodate`, then every :class:`Change`. With `latest`, a watcher that is too
+        slow skips values; without, it is told so by a :class:`Gap`.
+        """
+        return WatchStream(self._session, _scope(path, pattern, depth), latest=latest)
+
+    async def conflicts(self, path: Path | str = ROOT) -> list[Reading]:
+        """The entries at and below `path` where concurrent versions stand side by side."""
+        async with TreeStream(self._session, _scope(path, None, None), conflicts=True) as rows:
+            return [reading async for reading in rows]
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    async def set(
+        self,
+        path: Path | str,
+        value: Any,
+        *,
+        ack: str = "disk",
+        timeout: float = WRITE_TIMEOUT_S,  # noqa: ASYNC109  # the node needs to know it
+        expect: Expect = None,
+        expiry: datetime | None = None,
+        idempotent: bool = False,
+        author: str | None = None,
+    ) -> Written:
+        """Write a value. Returns when `ack` is reached: ``memory``, ``disk``, ``peer:N`` or ``all``.
+
+        `expect` makes it a compare-and-set; `expiry` lets the value end then. `idempotent` says that writing it twice
+        does no harm: then it is repeated if the connection breaks, instead of failing with an unknown outcome.
+        Raises CasFailed, AckTimeout (the write stands), Refused, Unavailable.
+        """
+        op = _op(Put(path, value, _expected(expect), _milliseconds(expiry)))
+        return (await self._write([op], ack, timeout, author, again=idempotent or expect is not None))[0]
+
+    async def delete(
+        self,
+        path: Path | str,
+        *,
+        ack: str = "disk",
+        timeout: float = WRITE_TIMEOUT_S,  # noqa: ASYNC109  # the node needs to know it
+        expect: Expect = None,
+        idempotent: bool = False,
+        author: str | None = None,
+    ) -> Written:
+        """Delete what is at `path`; otherwise like :meth:`set`. What another node writes at the same time stays."""
+        op = _op(Del(path, _expected(expect)))
+        return (await self._write([op], ack, timeout, author, again=idempotent or expect is not None))[0]
+
+    async def batch(
+        self,
+        writes: Iterable[Put | Del],
+        *,
+        ack: str = "disk",
+        timeout: float = WRITE_TIMEOUT_S,  # noqa: ASYNC109  # the node needs to know it
+        idempotent: bool = False,
+        author: str | None = None,
+    ) -> list[Written]:
+        """Make all these writes, or none."""
+        ops = [_op(write) for write in writes]
+        if not ops:
+            return []
+        again = idempotent or all(op.expect is not None for op in ops)
+        return await self._write(ops, ack, timeout, author, again=again)
+
+    async def _write(
+        self, ops: Sequence[p.Op], ack: str, timeout_s: float, author: str | None, *, again: bool
+    ) -> list[Written]:
+        timeout_ms = max(int(timeout_s * 1000), 0)
+        all_ops = tuple(ops)
+        answer = await self._session.call(
+            lambda id: p.Batch(id, all_ops, ack, timeout_ms, author), timeout_s, again=again
+        )
+        if not isinstance(answer, p.Wrote) or len(answer.writes) != len(all_ops):
+            raise _unexpected(answer)
+        return [Written(Dot(inc, tick), stamp) for inc, tick, stamp in answer.writes]
+
+    # -- events ----------------------------------------------------------------------------------------------
+
+    async def send(self, path: Path | str, value: Any, *, author: str | None = None) -> None:
+        """Send an event: an unstored message to whoever listens, on all nodes."""
+        where, data = _path_of(path), _packed(value)
+        await self._done(lambda id: p.SendEvent(id, where, data, author), WRITE_TIMEOUT_S)
+
+    def events(
+        self, path: Path | str = ROOT, pattern: Pattern | str | None = None, depth: int | None = None
+    ) -> EventStream:
+        """The events at and below `path`, from now on."""
+        return EventStream(self._session, _scope(path, pattern, depth))
+
+    # -- the node --------------------------------------------------------------------------------------------
+
+    async def status(self) -> dict[str, Any]:
+        """The state of the node that it is connected to."""
+        found = await self._done(lambda id: p.Status(id), READ_TIMEOUT_S, read=True)
+        return dict(found)
+
+    async def gc_explain(self, path: Path | str) -> list[str]:
+        """Lines that say why a deleted path is still remembered."""
+        where = _path_of(path)
+        found = await self._done(lambda id: p.GcExplain(id, where), READ_TIMEOUT_S, read=True)
+        return [str(line) for line in found]
+
+    async def retire(self, name: str) -> None:
+        """Remove a member for good: nobody waits for it any more. Raises Refused (``not_found``, ``still_linked``)."""
+        await self._done(lambda id: p.Retire(id, name), WRITE_TIMEOUT_S)
+
+    def dump(self, path: Path | str = ROOT) -> DumpStream:
+        """All stored records at and below `path`, tombstones included, as :class:`DumpRow`; then its ``known``."""
+        return DumpStream(self._session, _path_of(path))
+
+    async def load(self, records: Iterable[bytes]) -> int:
+        """Take in the versions of these records (:attr:`DumpRow.record`) under their own dots, as if a node had sent
+        them; what supersedes them stays on top. Gives how many were new.
+        """
+        wanted = tuple(records)
+        return int(await self._done(lambda id: p.Load(id, wanted), WRITE_TIMEOUT_S, again=True))
+
+    async def _done(
+        self, make: Callable[[int], p.Message], timeout_s: float, *, read: bool = False, again: bool = False
+    ) -> Any:
+        answer = await self._session.call(make, timeout_s, read=read, again=again)
+        if not isinstance(answer, p.Done):
+            raise _unexpected(answer)
+        return answer.value
+
+
+def _unexpected(answer: p.Answer) -> ProtocolError:
+    return ProtocolError("protocol_error", f"the node answered with {type(answer).__name__}")
+
+
+def _address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as err:
+        raise refused("bad_address", str(err)) from None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Path:
+    try:
+        return Path.parse(text)
+    except PathError as err:
+        raise refused("bad_path", str(err)) from None
+
+
+def _path_of(path: Path | str) -> Path:
+    return path if isinstance(path, Path) else _parsed(path)
+
+
+@lru_cache(maxsize=4096)
+def _key_of(path: Path | str) -> bytes:
+    return _path_of(path).key
+
+
+def _scope(path: Path | str, pattern: Pattern | str | None, depth: int | None) -> Scope:
+    if isinstance(pattern, str):
+        try:
+            pattern = Pattern(pattern)
+        except PathError as err:
+            raise refused("bad_path", str(err)) from None
+    return Scope(_path_of(path), None if pattern is None else pattern.text, depth)
+
+
+def _packed(value: Any) -> bytes:
+    try:
+        return pack(value)
+    except ValueCodecError as err:
+        raise refused("bad_value", str(err)) from None
+
+
+def _expected(expect: Expect) -> frozenset[Dot] | Absent | None:
+    return expect if expect is None or isinstance(expect, Absent) else frozenset(expect)
+
+
+def _milliseconds(when: datetime | None) -> int | None:
+    if when is None:
+        return None
+    if when.tzinfo is None:
+        raise refused("bad_value", "the time of expiry lacks a time zone")
+    return int(when.timestamp() * 1000)
+
+
+def _op(write: Put | Del) -> p.Op:
+    path = _path_of(write.path)
+    expect: tuple[Dot, ...] | None = None
+    if write.expect is not None:
+        expect = () if isinstance(write.expect, Absent) else tuple(sorted(write.expect))
+    if isinstance(write, Del):
+        return p.Op(path, None, expect)
+    return p.Op(path, _packed(write.value), expect, write.expiry)

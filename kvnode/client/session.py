@@ -1,0 +1,411 @@
+"""A client's session with a cluster: one connection at a time, renewed on the same or the next address.
+
+One task reads and dispatches, one keeps the time limits of all calls. A call in flight when the connection breaks is
+sent again if it may be (reads, and writes that are safe to repeat); else it fails with an unknown outcome. What was
+not sent yet waits for the next connection, within its time limit. Streams are asked for again; see :mod:`.streams`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import anyio
+
+from kvnode.codec.framing import FrameDecoder, FrameError
+from kvnode.transport.address import Address
+from kvnode.transport.base import Connection, ConnectionClosed, DialFailed, Transport
+
+from . import protocol as p
+from .errors import NOT_DONE, UNKNOWN, Closed, KvError, ProtocolError, error, unavailable
+from .wire import WireError, decode_answer, framed
+
+_log: Final = logging.getLogger("kvnode.client")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The named bounds and delays of a session. All times in seconds."""
+
+    hello_timeout: float = 5.0
+    """For the node's first answer."""
+    backoff_first: float = 0.05
+    """Pause after the first failure; it doubles with each, and is drawn from its upper half."""
+    backoff_most: float = 5.0
+    grace: float = 2.0
+    """A call that was sent is given so much more than its time limit: the node answers within the limit, or says why
+    not.
+    """
+    ping_after: float = 15.0
+    """Silence after which the node is asked whether it is there; after as much again the connection is given up."""
+    max_calls: int = 10_000
+    """Calls under way; more are refused."""
+
+
+class Fed(Protocol):
+    """A stream, as the session sees it."""
+
+    def request(self) -> p.Message:
+        """What to send to open it, or to open it again."""
+
+    def feed(self, message: p.Answer, size: int) -> None:
+        """A message for it, with the size of its payload."""
+
+    def broken(self) -> None:
+        """The connection is gone; another may come."""
+
+    def fail(self, err: KvError) -> None:
+        """It is over."""
+
+
+class _Call:
+    """A call under way."""
+
+    __slots__ = ("again", "answer", "error", "event", "frame", "id", "limit", "read", "resent", "sent")
+
+    def __init__(self, id: int, frame: bytes, limit: float, *, read: bool, again: bool) -> None:
+        self.id = id
+        self.frame = frame
+        self.read = read
+        self.again = again or read
+        self.limit = limit
+        self.sent = False
+        self.resent = False
+        self.event = anyio.Event()
+        self.answer: p.Answer | None = None
+        self.error: KvError | None = None
+
+    @property
+    def outcome(self) -> str:
+        """What is known of its effect, if no answer comes."""
+        return UNKNOWN if (self.sent or self.resent) and not self.read else NOT_DONE
+
+    def fail(self, err: KvError) -> None:
+        self.error = err
+        self.event.set()
+
+
+class Session:
+    """See the module's text. `hello` opens each connection, `random` gives numbers of [0, 1) for the back-off."""
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        transport: Transport,
+        hello: p.ClientHello,
+        random: Callable[[], float],
+        options: Options | None = None,
+    ) -> None:
+        self.addresses: Final = tuple(addresses)
+        self.options: Final = options or Options()
+        self.node: p.ServerHello | None = None
+        """Who is at the other end; None while there is nobody."""
+        self.connections = 0
+        """How many connections there have been."""
+        self._transport: Final = transport
+        self._hello: Final = framed(hello)
+        self._random: Final = random
+        self._connection: Connection | None = None
+        self._calls: dict[int, _Call] = {}
+        self._streams: dict[int, Fed] = {}
+        self._last_id = 0
+        self._failures: dict[Address, KvError] = {}
+        self._tried = anyio.Event()
+        self._closed: Closed | None = None
+        self._late: list[bytes] = []
+        self._full = anyio.Event()
+        self._wake = anyio.Event()
+        self._look_at = 0.0
+        self._heard = 0.0
+
+    # -- its life --------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep a connection until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._keep_time)
+            tasks.start_soon(self._send_late)
+            await self._keep_connected()
+
+    async def first_connection(self) -> None:
+        """Wait for a connection; if all addresses have failed once, raise the last failure."""
+        await self._tried.wait()
+        if self.node is None:
+            raise self.failure()
+
+    def failure(self, outcome: str = NOT_DONE) -> KvError:
+        """Why there is no connection."""
+        for err in self._failures.values():
+            if isinstance(err, ProtocolError):
+                return err
+        whys = "; ".join(str(err) for err in self._failures.values())
+        return unavailable(f"no node could be reached: {whys or 'not connected yet'}", outcome)
+
+    def close(self) -> None:
+        """The end: all calls and streams fail."""
+        self._closed = Closed("closed", "the client is closed")
+        for call in self._calls.values():
+            call.fail(self._closed)
+        self._calls.clear()
+        for stream in list(self._streams.values()):
+            stream.fail(self._closed)
+        self._streams.clear()
+        if self._connection is not None:
+            self._connection.close()
+
+    async def _keep_connected(self) -> None:
+        at = 0
+        delay = self.options.backoff_first
+        while True:
+            address = self.addresses[at]
+            before = self.connections
+            await self._connect(address)
+            if self.connections > before:  # it stood; a node that comes back is most likely where it was
+                delay = self.options.backoff_first
+            else:
+                at = (at + 1) % len(self.addresses)
+                if at == 0:
+                    self._tried.set()
+            if self.connections > before or at == 0:
+                await anyio.sleep(delay * (1 + self._random()) / 2)
+                delay = min(2 * delay, self.options.backoff_most)
+
+    async def _connect(self, address: Address) -> None:
+        """Dial, and stay connected until the end."""
+        try:
+            async with self._transport.dial(address) as connection:
+                await self._converse(connection)
+        except DialFailed as err:
+            self._failures[address] = unavailable(str(err))
+        except KvError as err:
+            self._failures[address] = err
+        except (ConnectionClosed, FrameError, WireError) as err:
+            if self.node is None:
+                self._failures[address] = _unfit(address, err)
+        finally:
+            self._down(address)
+
+    async def _converse(self, connection: Connection) -> None:
+        decoder = FrameDecoder()
+        connection.queue(self._hello)
+        payloads = await self._greeting(connection, decoder)
+        self._up(connection, decode_answer(payloads[0]))
+        payloads = payloads[1:]
+        while True:
+            for payload in payloads:
+                self._take(payload)
+            data = await connection.receive()
+            self._heard = anyio.current_time()
+            payloads = decoder.feed(data)
+
+    async def _greeting(self, connection: Connection, decoder: FrameDecoder) -> list[bytes]:
+        payloads: list[bytes] = []
+        with anyio.move_on_after(self.options.hello_timeout):
+            while not payloads:
+                payloads = decoder.feed(await connection.receive())
+        if not payloads:
+            raise unavailable(f"{connection.peer}: connected, but no answer in {self.options.hello_timeout:g} s")
+        return payloads
+
+    def _up(self, connection: Connection, hello: p.Answer | None) -> None:
+        if isinstance(hello, p.Fail):
+            raise error(hello.code, f"{connection.peer}: {hello.message}", hello.fields)
+        if not isinstance(hello, p.ServerHello):
+            raise ProtocolError("protocol_error", f"{connection.peer} is no kvnode")
+        self.node = hello
+        self.connections += 1
+        self._connection = connection
+        self._failures.clear()
+        self._heard = anyio.current_time()
+        self._tried.set()
+        self._wake.set()
+        for call in self._calls.values():
+            self._post(call)
+        for stream in list(self._streams.values()):
+            self.send(stream.request())
+
+    def _down(self, address: Address) -> None:
+        """The connection is gone, or did not come about."""
+        why = ""
+        if self._connection is not None:
+            why = self._connection.why
+            self._failures[address] = unavailable(f"{address}: {why or 'closed'}")
+            _log.debug("connection lost", extra={"address": str(address), "why": why})
+        self._connection = self.node = None
+        self._late.clear()
+        for call in list(self._calls.values()):
+            if call.sent and call.again:
+                call.sent, call.resent = False, True
+            elif call.sent:
+                del self._calls[call.id]
+                call.fail(unavailable(f"the connection to {address} broke before the answer came", UNKNOWN))
+        for stream in list(self._streams.values()):
+            stream.broken()
+
+    def _take(self, payload: bytes) -> None:
+        message = decode_answer(payload)
+        if message is None or isinstance(message, p.ServerHello):
+            return
+        stream = self._streams.get(message.id)
+        if stream is not None:
+            stream.feed(message, len(payload))
+            return
+        call = self._calls.pop(message.id, None)
+        if call is not None:
+            call.answer = message
+            call.event.set()
+        elif message.id == 0 and isinstance(message, p.Fail):
+            raise error(message.code, message.message, message.fields)
+
+    # -- calls -----------------------------------------------------------------------------------------------
+
+    def next_id(self) -> int:
+        """A new id."""
+        self._last_id += 1
+        return self._last_id
+
+    async def call(
+        self, make: Callable[[int], p.Message], timeout_s: float, *, read: bool = False, again: bool = False
+    ) -> p.Answer:
+        """Send what `make` makes of an id, and wait for its answer. A `read` changes nothing; `again` says that a write
+        may be sent twice.
+
+        Raises the error that the node answers, Unavailable or Closed. A cancelled call is cancelled at the node.
+        """
+        if self._closed is not None:
+            raise self._closed
+        if len(self._calls) >= self.options.max_calls:
+            raise unavailable(f"{self.options.max_calls} calls are under way already")
+        id = self.next_id()
+        try:
+            frame = framed(make(id))
+        except FrameError as err:
+            raise error("too_large", str(err)) from None
+        call = _Call(id, frame, anyio.current_time() + timeout_s, read=read, again=again)
+        self._calls[id] = call
+        self._post(call)
+        if call.limit < self._look_at:
+            self._wake.set()
+        try:
+            await call.event.wait()
+        finally:
+            if self._calls.pop(id, None) is not None and call.sent:
+                self.send(p.Cancel(id))
+        return _result(call)
+
+    def _post(self, call: _Call) -> None:
+        """Send a call, if there is a connection with room; if not, it waits for either."""
+        if self._connection is None or call.sent:
+            return
+        call.sent = self._connection.queue(call.frame)
+        if not call.sent:
+            self._full.set()
+
+    def send(self, message: p.Message) -> None:
+        """Send something that has no answer; without a connection it is dropped."""
+        if self._connection is None:
+            return
+        frame = framed(message)
+        if self._late or not self._connection.queue(frame):
+            self._late.append(frame)
+            self._full.set()
+
+    async def _send_late(self) -> None:
+        """Send what found the connection's queue full."""
+        while True:
+            self._full = anyio.Event()
+            await self._full.wait()
+            connection = self._connection
+            try:
+                while connection is not None and connection is self._connection:
+                    await connection.drained()
+                    if self._sent_late(connection):
+                        break
+            except ConnectionClosed:
+                continue
+
+    def _sent_late(self, connection: Connection) -> bool:
+        """Queue what there is room for; says whether that was all."""
+        while self._late and connection.queue(self._late[0]):
+            del self._late[0]
+        for call in self._calls.values():
+            if self._late or (not call.sent and not connection.queue(call.frame)):
+                return False
+            call.sent = True
+        return not self._late
+
+    # -- streams ---------------------------------------------------------------------------------------------
+
+    def open(self, id: int, stream: Fed) -> None:
+        """Open a stream, now and on each connection to come."""
+        if self._closed is not None:
+            raise self._closed
+        self._streams[id] = stream
+        if self._connection is not None:
+            self.send(stream.request())
+
+    def forget(self, id: int, *, cancel: bool) -> None:
+        """A stream is over; `cancel` if the node does not know."""
+        if self._streams.pop(id, None) is not None and cancel:
+            self.send(p.Cancel(id))
+
+    # -- time ------------------------------------------------------------------------------------------------
+
+    async def _keep_time(self) -> None:
+        """Fail what is overdue, and see whether the other side lives."""
+        while True:
+            now = anyio.current_time()
+            self._look_at = min(self._overdue(now), self._liveness(now))
+            self._wake = anyio.Event()
+            with anyio.CancelScope(deadline=self._look_at):
+                await self._wake.wait()
+
+    def _overdue(self, now: float) -> float:
+        """Fail calls whose time is up; gives when the next one is due."""
+        due = float("inf")
+        for call in list(self._calls.values()):
+            limit = call.limit + (self.options.grace if call.sent else 0.0)
+            if limit > now:
+                due = min(due, limit)
+                continue
+            del self._calls[call.id]
+            if call.sent:
+                self.send(p.Cancel(call.id))
+                call.fail(unavailable("the node did not answer in time", call.outcome, "timeout"))
+            else:
+                call.fail(self.failure(call.outcome))
+        return due
+
+    def _liveness(self, now: float) -> float:
+        connection = self._connection
+        if connection is None:
+            return float("inf")
+        silent = now - self._heard
+        if silent >= 2 * self.options.ping_after:
+            connection.close(f"nothing was heard for {silent:.0f} s")
+        elif silent >= self.options.ping_after:
+            self.send(p.Ping(self.next_id()))
+            return self._heard + 2 * self.options.ping_after
+        return self._heard + self.options.ping_after if silent < self.options.ping_after else float("inf")
+
+
+def _result(call: _Call) -> p.Answer:
+    if call.error is not None:
+        raise call.error
+    answer = call.answer
+    assert answer is not None
+    if isinstance(answer, p.Fail):
+        fields: dict[str, Any] = answer.fields
+        if call.resent and answer.code == "cas_failed":
+            # It may have been its own first try that changed the entry.
+            raise unavailable("the connection broke, and the write could not be repeated", UNKNOWN)
+        raise error(answer.code, answer.message, fields)
+    return answer
+
+
+def _unfit(address: Address, err: Exception) -> KvError:
+    if isinstance(err, ConnectionClosed):
+        return unavailable(f"{address}: {err} before it answered")
+    return ProtocolError("protocol_error", f"{address}: {err}")

@@ -1,0 +1,448 @@
+"""One client of a node, from its hello to its end.
+
+A session has three tasks besides the connection's writer: one reads and answers at once what needs no waiting, one
+(:meth:`ClientSession._pump`) lets the streams produce as far as the connection takes it, and a small pool waits for
+what takes time. Nothing here ever waits for a slow client on behalf of another: calls pause their own reader,
+streams keep to their bounds (see :mod:`.watching`), and a client that does not read at all is cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import anyio
+import anyio.lowlevel
+import msgspec
+from anyio.abc import TaskGroup
+
+from kvnode.client import protocol as p
+from kvnode.client.wire import WireError, decode_request, framed, id_of, known_of
+from kvnode.codec.framing import HEADER_BYTES, FrameError
+from kvnode.codec.values import ValueCodecError, unpack
+from kvnode.core.effects import Change
+from kvnode.core.entry import decode_record
+from kvnode.core.path import Path, PathError, Pattern, path_key, pattern
+from kvnode.core.ticks import Dot
+from kvnode.transport.base import Connection, ConnectionClosed
+
+from .acks import parse_ack
+from .driver import Driver
+from .errors import AckTimeout, NodeError, RefusedError, StoreUnavailable
+from .frames import Frames
+from .jobs import Jobs
+from .loading import take_in
+from .rows import RowEncoder, Scope
+from .streams import Cursor, DumpStream, EventStream, Stream, TreeStream
+from .watching import WatchIndex, WatchStream
+
+SOFTWARE: Final = "kvnode"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """The named bounds of serving clients."""
+
+    connections: int = 512
+    """Clients at once; more are refused."""
+    streams: int = 256
+    """Trees, watches, events and dumps of one connection at once."""
+    workers: int = 64
+    """Writes of one connection that wait for their acknowledgement at once."""
+    waiting: int = 1_024
+    """Further writes of one connection that are taken from it; then its reader pauses."""
+    output_bytes: int = 1 << 20
+    """Output of one connection that is queued before its reader and its streams pause."""
+    drained_bytes: int = 1 << 18
+    """They go on when the queue has become this short."""
+    turn_requests: int = 256
+    """Requests of one connection handled before others have their turn."""
+    timeout_ms: int = 3_600_000
+    """The longest time-out of a write."""
+    wait_ms: int = 60_000
+    """The longest that a resuming watch waits for the node to know its context."""
+    idle_s: float = 120.0
+    """A connection from which nothing was heard for so long is closed; clients ping more often."""
+    current_poll_s: float = 0.1
+    """How often a watch looks whether the node has caught up (R5)."""
+
+
+class Shared(NamedTuple):
+    """What the sessions of a node share."""
+
+    driver: Driver
+    limits: ClientLimits
+    encoder: RowEncoder
+    watches: WatchIndex
+    events: dict[EventStream, None]
+    status: Callable[[], dict[str, Any]]
+
+
+class _RequestError(Exception):
+    """A request that is answered with Fail."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ClientSession:
+    """One client, from its hello to its end."""
+
+    def __init__(self, shared: Shared, connection: Connection, frames: Frames, hello: p.ClientHello) -> None:
+        self._shared: Final = shared
+        self._driver: Final = shared.driver
+        self._limits: Final = shared.limits
+        self._connection: Final = connection
+        self._frames: Final = frames
+        self._author: Final = hello.author
+        self._streams: Final[dict[int, Stream]] = {}
+        self._dirty: dict[Stream, None] = {}
+        self._wake = anyio.Event()
+        self._cancelled: set[int] = set()
+        self._in_work: set[int] = set()
+        self._heard = True
+        self._tasks: TaskGroup | None = None
+        self._jobs: Jobs | None = None
+        self._handlers: Final[dict[type[p.Message], Callable[[Any], None]]] = {
+            p.Get: self._get,
+            p.Batch: self._batch,
+            p.Tree: self._tree,
+            p.Watch: self._watch,
+            p.SendEvent: self._send_event,
+            p.Events: self._events,
+            p.Status: self._status,
+            p.GcExplain: self._gc_explain,
+            p.Retire: self._retire,
+            p.Dump: self._dump,
+            p.Load: self._load,
+            p.Grant: self._grant,
+            p.Cancel: self._cancel,
+            p.Resync: self._resync,
+            p.Ping: self._ping,
+        }
+
+    @property
+    def stream_count(self) -> int:
+        """Streams that are open."""
+        return len(self._streams)
+
+    async def run(self, version: int) -> None:
+        """Serve until the connection's end."""
+        replica = self._driver.replica
+        self._send(p.ServerHello(version, replica.name, replica.session, SOFTWARE))
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                self._jobs = Jobs(tasks, max_workers=self._limits.workers, max_waiting=self._limits.waiting)
+                tasks.start_soon(self._pump)
+                tasks.start_soon(self._mind_idle)
+                await self._read(self._jobs)
+                tasks.cancel_scope.cancel()
+        finally:
+            for stream in self._streams.values():
+                self._forget(stream)
+
+    # -- tasks -----------------------------------------------------------------------------------------------
+
+    async def _read(self, jobs: Jobs) -> None:
+        limits, connection = self._limits, self._connection
+        try:
+            while True:
+                batch = await self._frames.batch()
+                self._heard = True
+                for at, payload in enumerate(batch, 1):
+                    self._take(payload)
+                    if connection.queued_bytes > limits.output_bytes:
+                        await connection.drained(limits.drained_bytes)
+                    if jobs.full:
+                        await jobs.room()
+                    if not at % limits.turn_requests:
+                        await anyio.lowlevel.checkpoint()
+        except ConnectionClosed:
+            return
+        except FrameError as err:
+            connection.queue(framed(p.Fail(0, "protocol_error", str(err))))
+            await connection.finish(str(err))
+
+    async def _pump(self) -> None:
+        """Let streams produce, in turn, as far as the connection takes it."""
+        limits, connection = self._limits, self._connection
+        try:
+            while True:
+                if not self._dirty:
+                    self._wake = anyio.Event()
+                    await self._wake.wait()
+                for stream in list(self._dirty):
+                    if connection.queued_bytes > limits.output_bytes:
+                        await connection.drained(limits.drained_bytes)
+                    if stream.ready:
+                        stream.produce(self._send)
+                    if stream.ended:
+                        self._end_stream(stream.id)
+                    elif not stream.ready:
+                        self._dirty.pop(stream, None)
+                await anyio.lowlevel.checkpoint()
+        except ConnectionClosed:
+            return
+
+    async def _mind_idle(self) -> None:
+        """Close a connection whose other end is gone without a word."""
+        while self._heard:
+            self._heard = False
+            await anyio.sleep(self._limits.idle_s)
+        self._connection.close(f"nothing was heard for {self._limits.idle_s:g} s")
+
+    def _send(self, message: p.Message) -> int:
+        """Queue a message; gives the size of its payload."""
+        try:
+            data = framed(message)
+        except FrameError as err:
+            data = framed(p.Fail(getattr(message, "id", 0), "too_large", str(err)))
+        if not self._connection.queue(data):
+            self._connection.close("it reads too slowly")
+        return len(data) - HEADER_BYTES
+
+    # -- requests --------------------------------------------------------------------------------------------
+
+    def _take(self, payload: bytes) -> None:
+        try:
+            request = decode_request(payload)
+        except WireError as err:
+            self._send(p.Fail(id_of(payload), "bad_request", str(err)))
+            return
+        try:
+            self._handlers[type(request)](request)
+        except _RequestError as err:
+            self._send(p.Fail(request.id, err.code, str(err)))
+
+    def _get(self, request: p.Get) -> None:
+        siblings = self._driver.replica.tree.get(request.key)
+        row: msgspec.Raw | None = None
+        if siblings and self._shared.encoder.live_dots(siblings):
+            row = msgspec.Raw(self._shared.encoder.encode(request.key, siblings))
+        self._send(p.Got(request.id, row))  # type: ignore[arg-type]  # an encoded row stands for a row
+
+    def _status(self, request: p.Status) -> None:
+        self._send(p.Done(request.id, self._shared.status()))
+
+    def _gc_explain(self, request: p.GcExplain) -> None:
+        key = path_key(_path(request.path))
+        self._send(p.Done(request.id, self._driver.replica.forget.explain(key)))
+
+    def _ping(self, request: p.Ping) -> None:
+        self._send(p.Pong(request.id))
+
+    # -- calls that wait ---------------------------------------------------------------------------------------
+
+    def _later(self, id: int, answer: Callable[[], Any]) -> None:
+        """Answer by an async function, in the pool."""
+        assert self._jobs is not None
+        self._in_work.add(id)
+
+        async def job() -> None:
+            if id not in self._cancelled:
+                await self._answer(id, answer)
+            self._in_work.discard(id)
+            self._cancelled.discard(id)
+
+        self._jobs.add(job)
+
+    async def _answer(self, id: int, answer: Callable[[], Any]) -> None:
+        try:
+            message: p.Message = await answer()
+        except NodeError as err:
+            message = _failure(id, err)
+        if id not in self._cancelled:
+            self._send(message)
+
+    def _batch(self, request: p.Batch) -> None:
+        author = self._author if request.author is None else request.author
+        changes = [_change(op, author) for op in request.ops]
+        if not changes:
+            raise _RequestError("bad_request", "an empty batch")
+        try:
+            ack = parse_ack(request.ack)
+        except ValueError as err:
+            raise _RequestError("bad_request", str(err)) from None
+        timeout_s = min(max(request.timeout_ms, 0), self._limits.timeout_ms) / 1000
+
+        async def write() -> p.Message:
+            wrote = await self._driver.propose(changes, ack, timeout_s)
+            return p.Wrote(request.id, tuple((w.dot.inc, w.dot.tick, w.stamp) for w in wrote))
+
+        self._later(request.id, write)
+
+    def _send_event(self, request: p.SendEvent) -> None:
+        path = _path(request.path)
+        _check_value(request.value)
+        author = self._author if request.author is None else request.author
+
+        async def send() -> p.Message:
+            await self._driver.call(lambda replica, now: replica.send_event(path, request.value, author, now))
+            return p.Done(request.id)
+
+        self._later(request.id, send)
+
+    def _retire(self, request: p.Retire) -> None:
+        async def retire() -> p.Message:
+            refused = await self._driver.call(lambda replica, now: replica.retire(request.name, now))
+            if refused is not None:
+                raise RefusedError(refused)
+            return p.Done(request.id)
+
+        self._later(request.id, retire)
+
+    def _load(self, request: p.Load) -> None:
+        try:
+            records = [decode_record(record) for record in request.records]
+        except ValueError as err:
+            raise _RequestError("bad_value", f"not a stored record: {err}") from None
+
+        async def load() -> p.Message:
+            new = await self._driver.call(lambda replica, now: take_in(replica, records, now))
+            return p.Done(request.id, new)
+
+        self._later(request.id, load)
+
+    # -- streams ---------------------------------------------------------------------------------------------
+
+    def _open(self, stream: Stream) -> None:
+        if stream.id in self._streams or stream.id <= 0:
+            raise _RequestError("bad_request", f"the id {stream.id} is in use, or no positive number")
+        if len(self._streams) >= self._limits.streams:
+            raise _RequestError("limit", f"a connection has at most {self._limits.streams} streams")
+        self._streams[stream.id] = stream
+        stream.wake = lambda: self._touch(stream)
+        stream.wake()
+
+    def _touch(self, stream: Stream) -> None:
+        self._dirty[stream] = None
+        self._wake.set()
+
+    def _end_stream(self, id: int) -> None:
+        stream = self._streams.pop(id, None)
+        if stream is not None:
+            self._dirty.pop(stream, None)
+            self._forget(stream)
+
+    def _forget(self, stream: Stream) -> None:
+        """Nobody shall tell this stream anything any more."""
+        if isinstance(stream, WatchStream):
+            self._shared.watches.remove(stream)
+        elif isinstance(stream, EventStream):
+            self._shared.events.pop(stream, None)
+
+    def _tree(self, request: p.Tree) -> None:
+        cursor = Cursor(_scope(request), request.after)
+        replica, encoder = self._driver.replica, self._shared.encoder
+        self._open(TreeStream(request.id, request.credits, cursor, replica, encoder, conflicts=request.conflicts))
+
+    def _dump(self, request: p.Dump) -> None:
+        cursor = Cursor(Scope(_path(request.path)), request.after)
+        self._open(DumpStream(request.id, request.credits, cursor, self._driver.replica))
+
+    def _events(self, request: p.Events) -> None:
+        stream = EventStream(request.id, request.credits, _scope(request))
+        self._open(stream)
+        self._shared.events[stream] = None
+
+    def _watch(self, request: p.Watch) -> None:
+        assert self._tasks is not None
+        replica = self._driver.replica
+        try:
+            context = None if request.context is None else known_of(request.context)
+        except WireError as err:
+            raise _RequestError("bad_request", str(err)) from None
+        watch = WatchStream(
+            request.id, request.credits, _scope(request), replica, self._shared.encoder, latest=request.latest
+        )
+        self._open(watch)
+        self._shared.watches.add(watch)
+        if context is None and replica.is_current:
+            watch.begin(p.FULL)
+            return
+
+        async def begin_later() -> None:
+            wait_s = min(max(request.wait_ms, 0), self._limits.wait_ms) / 1000
+            deadline = anyio.current_time() + wait_s
+            knows = context is None or await self._driver.wait_known(context, wait_s)
+            while not replica.is_current and anyio.current_time() < deadline:  # noqa: ASYNC110  # rare; no event for it
+                await anyio.sleep(self._limits.current_poll_s)
+            if self._streams.get(request.id) is not watch:
+                return
+            if not knows or not replica.is_current:
+                watch.begin(p.RESET, reason=_behind(knows, wait_s))
+            else:
+                watch.begin(p.DELTA if request.mirrored else p.FULL, context)
+            watch.wake()
+
+        self._tasks.start_soon(begin_later)
+
+    def _grant(self, request: p.Grant) -> None:
+        stream = self._streams.get(request.id)
+        if stream is not None and request.credits > 0:
+            stream.grant(request.credits)
+            self._touch(stream)
+
+    def _cancel(self, request: p.Cancel) -> None:
+        if request.id in self._streams:
+            self._end_stream(request.id)
+        elif request.id in self._in_work:
+            self._cancelled.add(request.id)
+
+    def _resync(self, request: p.Resync) -> None:
+        stream = self._streams.get(request.id)
+        if isinstance(stream, WatchStream):
+            stream.begin(p.FULL)
+            self._touch(stream)
+
+
+def _behind(knows: bool, wait_s: float) -> str:
+    if knows:
+        return f"the node has yet to catch up with its peers after its store was in doubt (waited {wait_s:g} s)"
+    return f"the node does not know all that was seen before (waited {wait_s:g} s): readings may have gone back"
+
+
+def _failure(id: int, err: NodeError) -> p.Fail:
+    fields: dict[str, Any] = {}
+    if isinstance(err, RefusedError):
+        fields = {"path": str(err.path), "dots": sorted(err.dots)}
+    elif isinstance(err, AckTimeout):
+        fields = {"dots": list(err.dots), "stamps": [w.stamp for w in err.wrote], "level": err.level}
+        fields["missing"] = list(err.missing)
+    elif isinstance(err, StoreUnavailable):
+        fields = {"dots": list(err.dots)}
+    return p.Fail(id, err.code, str(err), fields)
+
+
+def _path(elements: p.Elements) -> Path:
+    try:
+        return Path(elements)
+    except PathError as err:
+        raise _RequestError("bad_path", str(err)) from None
+
+
+def _scope(request: p.Tree | p.Watch | p.Events) -> Scope:
+    fits: Pattern | None = None
+    if request.pattern is not None:
+        try:
+            fits = pattern(request.pattern)
+        except PathError as err:
+            raise _RequestError("bad_path", str(err)) from None
+    return Scope(_path(request.path), fits, request.depth)
+
+
+def _check_value(value: bytes) -> None:
+    try:
+        unpack(value)
+    except ValueCodecError as err:
+        raise _RequestError("bad_value", str(err)) from None
+
+
+def _change(op: p.Op, author: str) -> Change:
+    if op.value is not None:
+        _check_value(op.value)
+    expect = None if op.expect is None else frozenset(Dot(*dot) for dot in op.expect)
+    return Change(_path(op.path), op.value, author, expect, op.expiry)
