@@ -96,7 +96,7 @@ class Acks:
         changed = set(incs)
         key = (self._state.name, self._state.session)
         for link in self._links.values():
-            if link.est is None:
+            if not link.introduced:
                 continue
             telling = link.tell.setdefault(key, Telling(set()))
             if telling.changed is not None:
@@ -123,7 +123,7 @@ class Acks:
         if now.mono >= self.beat_at and self._links:
             self.beat_at = now.mono + self._state.limits.beat_ms
             self.grown((), now)
-        due = [k for k in self._links.values() if k.ack_at is not None and k.ack_at <= now.mono and k.est is not None]
+        due = [k for k in self._links.values() if k.ack_at is not None and k.ack_at <= now.mono]
         self.beat += bool(due)
         for link in due:
             self._flush(link, now)
@@ -141,7 +141,7 @@ class Acks:
     ) -> AckState | None:
         name, session = key
         if key == (self._state.name, self._state.session):
-            mine = tuple(sorted(link.name for link in self._links.values() if link.est is not None))
+            mine = tuple(sorted(link.name for link in self._links.values() if link.introduced))
             marks_here = tuple(sorted(self._state.durable_marks))
             ranges = self._ranges(link, key, self._state.durable, changed)
             return AckState(name, session, self.beat, ranges, marks_here, mine, changed is None)
@@ -177,7 +177,7 @@ class Acks:
         if ack.name == self._state.name:
             self._own_name(known)
         changed = {inc for inc, ticks in known.items() if held.known.union(inc, ticks)}
-        fresh = ack.beat > held.beat
+        fresh, spoke = ack.beat > held.beat, self.current(ack.name)
         if fresh:
             self._sign_of_life(ack, held, now)
         direct = ack.name == link.name and ack.session == link.session
@@ -190,9 +190,9 @@ class Acks:
             self._direct(link, held, changed, now)
         self._adopt(held)
         for other in self._links.values():
-            if other is not link and other.est is not None:
+            if other is not link and other.introduced:
                 self._tell(other, ack.name, held, changed, now)
-        return news
+        return news or self.current(ack.name) is not spoke
 
     def _session(self, ack: AckState, now: Now) -> Held:
         check_name(ack.name)
@@ -321,5 +321,5 @@ class Acks:
         """When :meth:`wake` is due."""
         if not self._links:
             return None
-        due = [link.ack_at for link in self._links.values() if link.ack_at is not None and link.est is not None]
+        due = [link.ack_at for link in self._links.values() if link.ack_at is not None]
         return min([self.beat_at, *due])

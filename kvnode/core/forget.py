@@ -113,19 +113,20 @@ class Forget:
 
     def _agreed(self, base: Incarnation, inc: Incarnation) -> bool:
         """R3: every member has the closing mark, and the same known of the incarnation, both durably."""
+        held = [self._acks.current(name) for name in self._acks.others()]
+        marked = base in self._state.durable_marks and all(h is not None and base in h.marks for h in held)
+        return marked and self._same_known(inc)
+
+    def _same_known(self, inc: Incarnation) -> bool:
         state = self._state
-        if base not in state.durable_marks or state.durable[inc] != state.known[inc]:
-            return False
-        for name in self._acks.others():
-            held = self._acks.current(name)
-            if held is None or base not in held.marks or held.known[inc] != state.known[inc]:
-                return False
-        return True
+        held = [self._acks.current(name) for name in self._acks.others()]
+        same = state.durable[inc] == state.known[inc]
+        return same and all(h is not None and h.known[inc] == state.known[inc] for h in held)
 
     def _is_finished(self, base: Incarnation) -> bool:
-        """Whether all members have the mark and the same known without holes: nothing is left to guard."""
+        """Whether all members hold the same of the incarnation, without holes: the mark has nothing left to guard."""
         pair = (base, volatile_twin(base))
-        return all(self._state.known[inc].is_whole and self._agreed(base, inc) for inc in pair)
+        return all(self._state.known[inc].is_whole and self._same_known(inc) for inc in pair)
 
     # -- explaining ------------------------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ class Identity:
         self._addresses: tuple[str, ...] | None = None
         self._delay = state.limits.close_delay_ms
         self._handled: set[Incarnation] = set()
-        self.due: int | None = now.mono + self._delay
+        self.due = now.mono + self._delay
         self._predecessors = {i for r in self._records() if isinstance(i := r.get("inc"), str) and is_incarnation(i)}
         """What the stored record named: the runs before this one. What turns up later may belong to a living clone."""
 
@@ -87,10 +87,10 @@ class Identity:
         if self._state.inc is None:
             self._mint(now)
 
-    def _mint(self, now: Now) -> None:
+    def _mint(self, now: Now, more: set[Incarnation] | None = None) -> None:
         before = {self._state.inc} if self._state.inc is not None else self._predecessors
         self._state.inc = incarnation(self._state.name, self._state.random_bits(64))
-        self._record(before, set(), now)
+        self._record(before, more or set(), now)
 
     def ticks_ahead(self, inc: Incarnation, now: Now) -> None:
         """A peer has ticks of our running incarnation that we did not give out: somebody runs a copy of us."""
@@ -122,7 +122,7 @@ class Identity:
 
     def _refresh(self, more: set[Incarnation], now: Now) -> None:
         if self._state.inc is None:
-            self._mint(now)
+            self._mint(now, more)
         else:
             self._record(set(), more, now)
 
@@ -134,16 +134,13 @@ class Identity:
             marks.hit("own-incarnation-closed")
             self._state.report("incarnation_closed", inc, f"{inc} was closed by another node; going on under a new one")
             self._mint(now)
-        if self.due is None:
-            self.due = now.mono + self._delay
 
     def wake(self, now: Now) -> None:
         """Close what of this name turned up and has holes or another record; not while a clone may live."""
-        if self.due is None or now.mono < self.due:
+        if now.mono < self.due:
             return
-        self.due = None
+        self.due = now.mono + self._delay
         if self._state.name in self._acks.duplicates:
-            self.due = now.mono + self._delay
             return
         if self._state.view is None and self._state.name not in self._state.members:
             return

@@ -79,6 +79,7 @@ class Link:
     walk: Walk | None = None
     settled: bool = False
     introduced: bool = False
+    """The estimate was resolved once, so acknowledgements are told from there on."""
     tell: dict[tuple[str, int], Telling] = field(default_factory=dict)
     told: dict[tuple[str, int], dict[Incarnation, Ticks]] = field(default_factory=dict)
     """What the peer has heard of a process's durable known: an acknowledgement carries what is more."""

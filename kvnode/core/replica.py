@@ -543,6 +543,7 @@ class Replica:
         """What is to be done now, in order; see :mod:`.effects`."""
         if self.state.nodes_changed:
             self.identity.look(self._last)
+            self.forget.soon(self._last)
         self.sync.flush()
         return self.state.take()
 
