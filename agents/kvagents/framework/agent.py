@@ -24,8 +24,20 @@ from kvagents.framework.kv import Kv
 from kvagents.framework.reporter import Reporter
 from kvagents.framework.retry import DEFAULT_POLICY, UNTRIED, RetryPolicy
 from kvagents.framework.supervise import Run, Supervisor, describe
-from kvnode.client.errors import AckTimeout, CasFailed, Closed, KvError, NotFound, ProtocolError, Unavailable
-from kvnode.client.items import ABSENT, Change, Gap, Reading, Uptodate
+from kvnode.client import (
+    ABSENT,
+    AckTimeout,
+    CasFailed,
+    Change,
+    Closed,
+    Gap,
+    KvError,
+    NotFound,
+    ProtocolError,
+    Reading,
+    Unavailable,
+    Uptodate,
+)
 from kvnode.core.path import Path
 
 log = logging.getLogger(__name__)
@@ -87,7 +99,7 @@ class Link(Generic[Spec]):
         Raises :class:`Failed` when the node refuses it, which trying again will not change.
         """
         try:
-            await self.kv.set(path, value, timeout=WRITE_TIMEOUT_S)
+            await self.kv.set(path, value, timeout=WRITE_TIMEOUT_S, idempotent=True)
         except AckTimeout:
             pass  # the write stands
         except (Unavailable, Closed, ProtocolError) as error:
@@ -229,7 +241,7 @@ class Agent(Generic[Spec]):
             plan = self._plan(config)
             # Before the bindings start: they know which records below them are still of use.
             self._reporter.tell_problems(plan.problems, config)
-            self._reporter.keep_below(plan.bindings)
+            self._reporter.keep_below(plan.bindings, config)
             await supervisor.apply(plan.bindings)
             self._reporter.facts = {**self._reporter.facts, "bindings": supervisor.bindings}
             self._reporter.status_changed()

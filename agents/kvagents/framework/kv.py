@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from kvnode.client.items import Change, Gap, Reading, Uptodate
+from kvnode.client import Change, Gap, Reading, Uptodate
 from kvnode.core.path import Path
 
 WatchItem = Change | Uptodate | Gap
@@ -21,11 +21,20 @@ class Kv(Protocol):
         """The entry at `path`. Raises NotFound."""
         ...
 
-    async def set(self, path: Path | str, value: Any, /, *, timeout: float, expect: Any = None) -> object:  # noqa: ASYNC109
+    async def set(
+        self,
+        path: Path | str,
+        value: Any,
+        /,
+        *,
+        timeout: float,  # noqa: ASYNC109
+        expect: Any = None,
+        idempotent: bool = False,
+    ) -> object:
         """Write `value`."""
         ...
 
-    async def delete(self, path: Path | str, /, *, timeout: float) -> object:  # noqa: ASYNC109
+    async def delete(self, path: Path | str, /, *, timeout: float, idempotent: bool = False) -> object:  # noqa: ASYNC109
         """Delete the value at `path`."""
         ...
 

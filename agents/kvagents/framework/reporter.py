@@ -14,7 +14,7 @@ from kvagents.framework.config import Config, Problem
 from kvagents.framework.errors import ErrorBook
 from kvagents.framework.kv import Kv
 from kvagents.framework.supervise import Watcher
-from kvnode.client.errors import KvError, NotFound
+from kvnode.client import KvError, NotFound
 from kvnode.core.path import Path
 
 log = logging.getLogger(__name__)
@@ -87,11 +87,12 @@ class Reporter(Watcher):
             if path.is_below(place) and path not in kept:
                 self.dropped(path)
 
-    def keep_below(self, places: Iterable[Path]) -> None:
-        """Remove the records of what lies below none of `places`, unless they are about the configuration."""
-        tops = tuple(places)
+    def keep_below(self, bindings: Iterable[Path], config: Config) -> None:
+        """Remove the records of what lies below no binding. Those about the configuration stay, mended ones too."""
+        tops = tuple(bindings)
         for path in self.book.paths():
-            if path not in self._problems and not any(path.is_below(top) for top in tops):
+            mended = path in config and self.book[path].resolved is not None
+            if path not in self._problems and not mended and not any(path.is_below(top) for top in tops):
                 self.dropped(path)
 
     def status_changed(self) -> None:
@@ -123,7 +124,7 @@ class Reporter(Watcher):
         """Write what is new; whether that succeeded. What failed is kept for the next time."""
         changed = self.book.take_changed()
         try:
-            await self._kv.set(self._status_path, self._status(state), timeout=WRITE_TIMEOUT_S)
+            await self._kv.set(self._status_path, self._status(state), timeout=WRITE_TIMEOUT_S, idempotent=True)
             for path, value in changed.items():
                 await self._write_record(self._place / path[len(self._root) :], value)
         except KvError as error:
@@ -137,10 +138,10 @@ class Reporter(Watcher):
 
     async def _write_record(self, place: Path, value: dict[str, Any] | None) -> None:
         if value is not None:
-            await self._kv.set(place, value, timeout=WRITE_TIMEOUT_S)
+            await self._kv.set(place, value, timeout=WRITE_TIMEOUT_S, idempotent=True)
             return
         with suppress(NotFound):  # it was never written
-            await self._kv.delete(place, timeout=WRITE_TIMEOUT_S)
+            await self._kv.delete(place, timeout=WRITE_TIMEOUT_S, idempotent=True)
 
     def _status(self, state: str) -> dict[str, Any]:
         return {

@@ -16,15 +16,13 @@ from anyio.abc import TaskStatus
 
 from kvagents.framework.agent import Agent, AgentKind
 from kvagents.framework.logs import set_up_logging
-from kvnode.client import connect
-from kvnode.client.errors import KvError
+from kvnode.client import connect, parse_address
 from kvnode.core.path import Path, PathError
 
 log = logging.getLogger(__name__)
 
 DEFAULT_NODE: Final = "127.0.0.1:27590"
 NODE_VARIABLE: Final = "KV_NODE"
-RECONNECT_S: Final = 1.0
 
 
 async def serve(
@@ -42,17 +40,10 @@ async def serve(
     """
     check_name(kind, name)
     address = node or os.environ.get(NODE_VARIABLE) or DEFAULT_NODE
+    parse_address(address)
     task_status.started()
-    while True:
-        try:
-            async with connect(address, author=f"{kind.kind}/{name}") as kv:
-                log.info("connected", extra={"node": address})
-                await Agent(kind, name, kv, overrides=overrides).run()
-        except KvError as error:
-            if error.code == "bad_address":
-                raise ValueError(str(error)) from None
-            log.warning("%s", error)
-        await anyio.sleep(RECONNECT_S)
+    async with connect(address, author=f"{kind.kind}/{name}", patient=True) as kv:
+        await Agent(kind, name, kv, overrides=overrides).run()
 
 
 def check_name(kind: AgentKind[Any], name: str) -> None:

@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 from kvagents.framework.config import difference
 from kvagents.framework.errors import Failed
 from kvagents.framework.retry import DEFAULT_POLICY, UNTRIED, RetryPolicy
-from kvnode.client.errors import KvError
+from kvnode.client import KvError
 from kvnode.core.path import Path
 
 log = logging.getLogger(__name__)
@@ -31,9 +31,6 @@ class Watcher:
 
     def works(self, path: Path) -> None:
         """It works."""
-
-    def dropped(self, path: Path) -> None:
-        """It is not wanted any more."""
 
 
 class Run:
@@ -94,9 +91,6 @@ class Supervisor(Generic[Spec]):
             old.scope.cancel()
         for old in ending:
             await old.ended.wait()
-        for path in diff.stop:
-            if path not in wanted:
-                self._watcher.dropped(path)
         for path in diff.start:
             self._running[path] = new = _Running(wanted[path], anyio.CancelScope(), anyio.Event())
             self._tasks.start_soon(self._keep, path, new)

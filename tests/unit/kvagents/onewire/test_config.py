@@ -112,6 +112,7 @@ def test_equal_entries_give_equal_plans():
     [
         ({"": {"dest": "h", "interval": "fast"}}, "interval: expected seconds, from 0.1 to 86400, not 'fast'"),
         ({"": {"dest": "h", "interval": 0}}, "interval: expected seconds, from 0.1 to 86400, not 0"),
+        ({"": {"dest": "h", "interval": float("nan")}}, "interval: expected seconds, from 0.1 to 86400, not nan"),
         ({"": {"dest": "h", "interval": True}}, "interval: expected seconds, from 0.1 to 86400, not True"),
         ({"": {"dest": "h", "precision": 13}}, "precision: expected 9, 10, 11 or 12, not 13"),
         ({"": {"dest": "h", "server": 7}}, "server: expected HOST, HOST:PORT or [IPV6]:PORT, such as 127.0.0.1:4304"),
@@ -127,12 +128,12 @@ def test_equal_entries_give_equal_plans():
         ({"": {"dest": "h"}, "28:.67452301EF": {}}, "28:.67452301EF: '28.67452301EF' is no 1-Wire device id"),
         (
             {"": {"dest": "h"}, "x": {"device": "28.67452301EF00.00"}},
-            "x: device: '28.67452301EF00.00' ends with a wrong",
+            "x: device: '28.67452301EF00.00' ends with",
         ),
         ({"": {"dest": "h"}, "x": {"device": "nonsense"}}, "x: device: expected a 1-Wire device id, such as"),
         (
             {"": {"dest": "h"}, "29:.67452301EF00": {}},
-            "devices of family 29 cannot be read yet; known are 10 (DS18S20)",
+            "devices of family 29 cannot be read yet; known are 10",
         ),
         ({"": {"dest": "h"}, "x": {"interval": 5}}, "x: this entry is neither a device nor a server"),
         ({"": {"dest": "h"}, "x": {"device": ID}, "y": {"device": ID}}, f"y: {ID} is configured at"),
