@@ -16,6 +16,7 @@ from kvnode.core.path import ROOT, Path, PathError, Pattern
 from kvnode.core.ticks import Dot
 from kvnode.transport.address import Address, parse_address
 from kvnode.transport.base import Transport
+from kvnode.transport.tasks import background_tasks
 from kvnode.transport.tcp import TcpTransport
 
 from . import protocol as p
@@ -56,20 +57,14 @@ async def connect(
         raise refused("bad_request", "no address was given")
     hello = p.ClientHello(p.PROTOCOL_MIN, p.PROTOCOL_MAX, SOFTWARE, author)
     session = Session(addresses, transport or TcpTransport(), hello, random, options)
-    failure: Exception | None = None
-    async with anyio.create_task_group() as tasks:
+    async with background_tasks() as tasks:
         tasks.start_soon(session.run)
         try:
             if not patient:
                 await _first_connection(session, timeout)
             yield Client(session)
-        except Exception as err:
-            failure = err
         finally:
             session.close()
-            tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
 
 
 async def _first_connection(session: Session, timeout_s: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import anyio
@@ -24,6 +25,7 @@ from kvnode.transport.base import (
     ListenFailed,
     Transport,
 )
+from kvnode.transport.tasks import background_tasks
 
 Check = Callable[[Transport, Address], Awaitable[None]]
 
@@ -34,13 +36,12 @@ TIMEOUT_S: Final = 20.0
 async def served(transport: Transport, address: Address, handler: Handler, limit: int = 100) -> AsyncIterator[Listener]:
     """Serve `handler` while the block runs."""
     listener = await transport.listen(address)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: listener.serve(handler, max_connections=limit))
+    async with background_tasks() as tasks:
+        tasks.start_soon(partial(listener.serve, handler, max_connections=limit))
         try:
             with anyio.fail_after(TIMEOUT_S):
                 yield listener
         finally:
-            tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
                 await listener.aclose()
 

@@ -18,6 +18,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from .address import Address
+from .tasks import background_tasks
 
 MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
 """Output a connection holds for a slow reader; one frame is taken in any case when nothing else is queued."""
@@ -245,17 +246,12 @@ async def running(connection: Connection) -> AsyncIterator[Connection]:
 
     What the body raises comes out as it is, not as a group.
     """
-    failure: Exception | None = None
-    async with anyio.create_task_group() as tasks:
+    async with background_tasks() as tasks:
         tasks.start_soon(connection._write, name=f"writer to {connection.peer}")
         try:
             yield connection
-        except Exception as err:
-            failure = err
         finally:
             connection.close()
-    if failure is not None:
-        raise failure
 
 
 Handler = Callable[[Connection], Awaitable[None]]
