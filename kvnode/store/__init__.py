@@ -1,0 +1,31 @@
+"""Stores: what a replica wants kept, on disk or in memory. See :mod:`kvnode.store.base` for what they promise."""
+
+from __future__ import annotations
+
+from .base import (
+    Store,
+    StoreDamaged,
+    StoreError,
+    StoreFull,
+    StoreIOError,
+    StoreLocked,
+    StoreReadOnly,
+    StoreTooNew,
+)
+from .memory import MemoryDisk, MemoryStore, Snapshot
+from .sqlite import SqliteStore
+
+__all__ = [
+    "MemoryDisk",
+    "MemoryStore",
+    "Snapshot",
+    "SqliteStore",
+    "Store",
+    "StoreDamaged",
+    "StoreError",
+    "StoreFull",
+    "StoreIOError",
+    "StoreLocked",
+    "StoreReadOnly",
+    "StoreTooNew",
+]

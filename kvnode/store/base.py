@@ -1,0 +1,184 @@
+"""What a store is, and how it fails.
+
+A store keeps what a replica asks it to keep (:class:`~kvnode.core.effects.Persist`) and gives it back when a process
+starts. It knows nothing of versions: keys and records are bytes to it, known ticks are range sets.
+
+Doubts (rule R6): what a store cannot vouch for it leaves out and tells, a line each, in ``Loaded.doubts``. The
+doubts stay with the store - every load tells them again - until the first commit that follows a load. That commit
+must therefore carry what the replica made of them (its known, cut down to the dots it holds): were they forgotten
+at load, a crash in between would leave a store that claims to know changes it has lost.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final, Protocol
+
+from kvnode.core.effects import Loaded, Persist
+from kvnode.core.ticks import Incarnation, Ticks
+
+
+class Store(Protocol):
+    """Holds the rows, known ticks and identity of one node. Used by one thread at a time, not always the same one.
+
+    The constructor touches nothing. :meth:`load` opens; it must be called once before the first commit.
+    """
+
+    @property
+    def blocking(self) -> bool:
+        """Whether load, commit and close may take long and belong on a worker thread."""
+
+    def load(self) -> Loaded:
+        """Open the store if it is not open yet, and give what it holds, rows ascending by key.
+
+        `rows` may be read once and only until the next commit. Raises :class:`StoreError` if the store cannot be
+        used at all; damage is no error but a doubt.
+        """
+
+    def commit(self, batches: Sequence[Persist]) -> None:
+        """Store all batches in one transaction, later ones over earlier ones. Durable when it returns.
+
+        Raises :class:`StoreError`; then nothing of it is stored, and the same commit may be tried again. (A disk that
+        failed may still have written all of it, and show it to the next process if it is not tried again.)
+        """
+
+    def close(self) -> None:
+        """Release everything. May be called twice; never raises :class:`StoreError`."""
+
+
+# -- errors --------------------------------------------------------------------------------------------------
+
+
+class StoreError(Exception):
+    """A store cannot do what was asked: where, what, and the way out, in one line. `code` is stable."""
+
+    code: ClassVar[str] = "store_failed"
+
+    def __init__(self, path: str, what: str, way_out: str) -> None:
+        super().__init__(path, what, way_out)
+        self.path = path
+        self.what = what
+        self.way_out = way_out
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}; {self.way_out}"
+
+
+class StoreFull(StoreError):
+    """No room on the disk, or the store has reached its bound."""
+
+    code = "store_full"
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(path, f"no room left ({detail})", "free some space; what was not stored is tried again")
+
+
+class StoreReadOnly(StoreError):
+    """The file, its directory or the file system cannot be written."""
+
+    code = "store_read_only"
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(path, f"cannot be written ({detail})", "check its owner, its mode and how the disk is mounted")
+
+
+class StoreIOError(StoreError):
+    """The disk does not do what it was told."""
+
+    code = "store_io_error"
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(path, f"the disk fails ({detail})", "see the kernel's log; replace the disk if it says so")
+
+
+class StoreDamaged(StoreError):
+    """The store was found damaged while in use."""
+
+    code = "store_damaged"
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(path, f"is damaged ({detail})", "restart the node: it saves what can be read")
+
+
+class StoreTooNew(StoreError):
+    """A later version of kvnode wrote this store."""
+
+    code = "store_too_new"
+
+    def __init__(self, path: str, found: int, supported: int) -> None:
+        super().__init__(
+            path,
+            f"has schema {found}, this kvnode knows schemas up to {supported}",
+            "install the kvnode that wrote it, or start with an empty directory and let the peers fill it",
+        )
+        self.found = found
+        self.supported = supported
+
+
+class StoreLocked(StoreError):
+    """Another process, or another part of this one, has the store open. `pid` is None if that is not known."""
+
+    code = "store_locked"
+
+    def __init__(self, path: str, pid: int | None) -> None:
+        who = f"process {pid}" if pid else "another program"
+        super().__init__(path, f"is in use by {who}", "stop that one, or give this node a directory of its own")
+        self.pid = pid
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
+_READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+def from_os_error(path: str, error: OSError) -> StoreError:
+    """The store error that an error of the operating system amounts to."""
+    detail = error.strerror or type(error).__name__
+    if error.errno in _FULL:
+        return StoreFull(path, detail)
+    if error.errno in _READ_ONLY:
+        return StoreReadOnly(path, detail)
+    return StoreIOError(path, detail)
+
+
+# -- batches -------------------------------------------------------------------------------------------------
+
+
+RESERVED: Final = "!"
+"""Names in `meta` that start so are the store's own."""
+
+
+class Batch:
+    """Several :class:`Persist` as one: what the store looks like after them, one by one. ValueError for a name in
+    `meta` that is the store's own.
+    """
+
+    __slots__ = ("known", "meta", "rows")
+
+    def __init__(self, batches: Sequence[Persist]) -> None:
+        self.rows: Mapping[bytes, bytes | None]
+        self.known: Mapping[Incarnation, Ticks | None]
+        self.meta: Mapping[str, bytes]
+        if len(batches) == 1:
+            self.rows, self.known, self.meta = batches[0].rows, batches[0].known, batches[0].meta
+        else:
+            self.rows, self.known, self.meta = _joined(batches)
+        for name in self.meta:
+            if name.startswith(RESERVED):
+                raise ValueError(f"the name {name!r}: names that start with {RESERVED!r} are the store's own")
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.known or self.meta)
+
+
+def _joined(
+    batches: Sequence[Persist],
+) -> tuple[dict[bytes, bytes | None], dict[Incarnation, Ticks | None], dict[str, bytes]]:
+    rows: dict[bytes, bytes | None] = {}
+    known: dict[Incarnation, Ticks | None] = {}
+    meta: dict[str, bytes] = {}
+    for batch in batches:
+        rows.update(batch.rows)
+        known.update(batch.known)
+        meta.update(batch.meta)
+    return rows, known, meta

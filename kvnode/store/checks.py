@@ -1,0 +1,72 @@
+"""Checksums: one for each row, and a tally over all rows of a table.
+
+The checksum of a row covers its table, key and record. The tally of a table is the number of its rows and the XOR of
+their checksums; it is stored in each transaction, so that a row that vanished as a whole, or a page that fell back to
+an older state, shows when the store is loaded.
+
+The checksum is BLAKE2b with 8 bytes (1.6 us for a record of 250 bytes, a CRC 0.4 us: small beside the rest of a
+commit). A CRC is linear: two counters that went from 5 to 6 change their CRCs by the same bits, which cancel in the
+XOR, and a page with both old counters would pass for the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+TABLES: Final = ("rows", "known", "meta")
+
+_seeded: Final = {name: blake2b(digest_size=8, person=f"kvnode.{name}".encode()) for name in TABLES}
+
+
+def row_sum(table: str, key: bytes, record: bytes) -> int:
+    """The checksum of a row, as a signed 64-bit integer."""
+    state = _seeded[table].copy()
+    state.update(b"%d:%b%b" % (len(key), key, record))
+    return int.from_bytes(state.digest(), "big", signed=True)
+
+
+class Tally:
+    """Per table the number of rows and the XOR of their checksums."""
+
+    __slots__ = ("counts", "sums")
+
+    def __init__(self, counts: Mapping[str, int] | None = None, sums: Mapping[str, int] | None = None) -> None:
+        self.counts: dict[str, int] = dict.fromkeys(TABLES, 0) if counts is None else dict(counts)
+        self.sums: dict[str, int] = dict.fromkeys(TABLES, 0) if sums is None else dict(sums)
+
+    def copy(self) -> Tally:
+        """An independent copy."""
+        return Tally(self.counts, self.sums)
+
+    def add(self, table: str, checksum: int) -> None:
+        """A row is there now."""
+        self.counts[table] += 1
+        self.sums[table] ^= checksum
+
+    def remove(self, table: str, checksum: int) -> None:
+        """A row is gone."""
+        self.counts[table] -= 1
+        self.sums[table] ^= checksum
+
+    def encode(self) -> bytes:
+        """For storing."""
+        return msgspec.msgpack.encode([(self.counts[t], self.sums[t]) for t in TABLES])
+
+    @classmethod
+    def decode(cls, data: bytes) -> Tally:
+        """What :meth:`encode` gave; ValueError if it is something else."""
+        pairs = msgspec.msgpack.decode(data, type=list[tuple[int, int]])
+        named = dict(zip(TABLES, pairs, strict=True))
+        return cls({t: n for t, (n, _) in named.items()}, {t: s for t, (_, s) in named.items()})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tally) and self.counts == other.counts and self.sums == other.sums
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def __repr__(self) -> str:
+        return f"Tally({self.counts}, {self.sums})"

@@ -1,0 +1,158 @@
+"""A look at every row of a SQLite store: what is sound, what is damaged, what is missing."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from kvnode.core.path import Path, PathError
+from kvnode.core.ticks import Incarnation, Ticks
+
+from .checks import Tally
+from .sqlite_errors import Damage
+from .tables import ALL, DOUBTS_KEY, KNOWN, META, ROWS, TALLY_KEY, RawRow, Table
+
+MAX_DOUBTS: Final = 100
+"""So many doubts are told one by one; the others are counted."""
+_CHECK_LINES: Final = 3
+"""So many complaints of SQLite itself are told."""
+
+_decode_bounds: Final = msgspec.msgpack.Decoder(list[int]).decode
+decode_lines: Final = msgspec.msgpack.Decoder(list[str]).decode
+encode_plain: Final = msgspec.msgpack.Encoder().encode
+
+
+def encode_ticks(ticks: Ticks) -> bytes:
+    """The record of known ticks."""
+    return encode_plain(ticks.bounds)
+
+
+class Doubts:
+    """Lines of doubt, at most MAX_DOUBTS and one with the number of the others."""
+
+    def __init__(self, where: str) -> None:
+        self._where: Final = where
+        self._lines: list[str] = []
+        self._more = 0
+
+    def add(self, what: str) -> None:
+        """One more doubt, of this store."""
+        self.add_line(f"{self._where}: {what}")
+
+    def add_line(self, line: str) -> None:
+        """One more doubt, as a whole line."""
+        if len(self._lines) < MAX_DOUBTS:
+            self._lines.append(line)
+        else:
+            self._more += 1
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All that was added."""
+        if self._more:
+            return (*self._lines, f"{self._where}: and {self._more} more like these")
+        return tuple(self._lines)
+
+
+@dataclass(slots=True)
+class Found:
+    """What a store holds. `tally` counts what is sound; `damaged` are the keys, per table, of what is not."""
+
+    doubts: Doubts
+    tally: Tally = field(default_factory=Tally)
+    damaged: list[tuple[Table, bytes]] = field(default_factory=list)
+    known: dict[Incarnation, Ticks] = field(default_factory=dict)
+    meta: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def damaged_rows(self) -> frozenset[bytes]:
+        """The damaged keys of the table `rows`."""
+        return frozenset(key for table, key in self.damaged if table is ROWS)
+
+
+def inspect(db: sqlite3.Connection, where: str) -> Found:
+    """Look at every row. Raises :class:`Damage` or sqlite3's errors if the file as a whole is unsound."""
+    _check_file(db)
+    found = Found(Doubts(where))
+    stored: Tally | None = None
+    seen = Tally()
+    for table in ALL:
+        last: bytes | None = None
+        for row in table.read(db):
+            last = key = _sound_key(table, row, last)
+            if table is META and key == TALLY_KEY:
+                stored = _read_tally(row)
+                continue
+            if type(row[2]) is int:
+                seen.add(table.name, row[2])
+            if not (table.is_sound(row) and _take(found, table, key, row)):
+                found.damaged.append((table, key))
+                found.doubts.add(f"{name_of_row(table, key)} is damaged (wrong checksum) and left out")
+    _compare(found, stored, seen)
+    return found
+
+
+def _check_file(db: sqlite3.Connection) -> None:
+    lines = [bytes(line).decode(errors="replace") for (line,) in db.execute(f"PRAGMA quick_check({_CHECK_LINES})")]
+    if lines != ["ok"]:
+        raise Damage("; ".join(" ".join(line.split()) for line in lines))
+
+
+def _sound_key(table: Table, row: RawRow, last: bytes | None) -> bytes:
+    """The key as bytes. One of another type, or out of order, cannot be found again, not even to be deleted."""
+    if not table.has_sound_key(row):
+        raise Damage(f"a key in the table {table.name} has the wrong type")
+    key = bytes(row[0])
+    if last is not None and key <= last:
+        raise Damage(f"keys in the table {table.name} are out of order")
+    return key
+
+
+def _read_tally(row: RawRow) -> Tally | None:
+    try:
+        return Tally.decode(row[1]) if META.is_sound(row) else None
+    except ValueError:
+        return None
+
+
+def _take(found: Found, table: Table, key: bytes, row: RawRow) -> bool:
+    """Count a sound row and keep what is small. False if it cannot be read after all."""
+    try:
+        if table is KNOWN:
+            found.known[key.decode()] = Ticks.checked(_decode_bounds(row[1]))
+        elif key == DOUBTS_KEY:
+            for line in decode_lines(row[1]):
+                found.doubts.add_line(line)
+        elif table is META:
+            found.meta[key.decode()] = row[1]
+    except ValueError:
+        return False
+    found.tally.add(table.name, row[2])
+    return True
+
+
+def _compare(found: Found, stored: Tally | None, seen: Tally) -> None:
+    if stored is None:
+        found.doubts.add("the tally of its rows is missing or damaged, so rows may be missing")
+        return
+    for table in ALL:
+        was, now = stored.counts[table.name], seen.counts[table.name]
+        if now < was:
+            found.doubts.add(f"{was - now} of {was} {table.what} are missing")
+        elif now > was:
+            found.doubts.add(f"{now} {table.what} are there, {was} were stored")
+        elif seen.sums[table.name] != stored.sums[table.name] and not any(t is table for t, _ in found.damaged):
+            found.doubts.add(f"some of {was} {table.what} are not what was stored last")
+
+
+def name_of_row(table: Table, key: bytes) -> str:
+    """What a row is about, for people."""
+    if table is not ROWS:
+        return f"the row {key.decode(errors='replace')!r} of the table {table.name}"
+    try:
+        return f"the entry {Path.from_key(key)}"
+    except (PathError, ValueError):
+        return f"the entry with the key {key.hex()}"

@@ -1,0 +1,151 @@
+"""The store in memory: for tests, the simulator, and nodes that shall forget.
+
+A :class:`MemoryDisk` is what survives a process, a :class:`MemoryStore` what a process makes of it. So a test can
+close or crash the one, open another on the same disk, put a backup back or clone it, and break things on purpose.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from kvnode.core.effects import Loaded, Persist
+from kvnode.core.ticks import Incarnation, Ticks
+
+from .base import Batch, StoreError, StoreLocked
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A backup: what a disk held at one moment. Put it back with :meth:`MemoryDisk.restore`."""
+
+    rows: Mapping[bytes, bytes] = field(default_factory=dict)
+    known: Mapping[Incarnation, Ticks] = field(default_factory=dict)
+    meta: Mapping[str, bytes] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+
+
+class MemoryDisk:
+    """What is durable. `failure`, while set, is raised by every commit, which then stores nothing."""
+
+    def __init__(self, snapshot: Snapshot | None = None, *, name: str = "memory") -> None:
+        self.name: Final = name
+        self.rows: dict[bytes, bytes] = {}
+        self.known: dict[Incarnation, Ticks] = {}
+        self.meta: dict[str, bytes] = {}
+        self.doubts: list[str] = []
+        self.failure: StoreError | None = None
+        self.in_use = False
+        if snapshot is not None:
+            self.restore(snapshot)
+
+    def snapshot(self) -> Snapshot:
+        """A backup of what is durable now."""
+        return Snapshot(dict(self.rows), dict(self.known), dict(self.meta), tuple(self.doubts))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put a backup back, over whatever is there."""
+        self.rows = dict(snapshot.rows)
+        self.known = dict(snapshot.known)
+        self.meta = dict(snapshot.meta)
+        self.doubts = list(snapshot.doubts)
+
+    def damage_row(self, key: bytes) -> None:
+        """A record turned out to be damaged: it is lost, and the store says so."""
+        del self.rows[key]
+        self.doubts.append(f"{self.name}: the record with the key {key.hex()} is damaged; left out")
+
+    def damage_known(self, inc: Incarnation) -> None:
+        """The known ticks of an incarnation turned out to be damaged: they are lost, and the store says so."""
+        del self.known[inc]
+        self.doubts.append(f"{self.name}: the known ticks of {inc} are damaged; left out")
+
+    def apply(self, batches: Sequence[Persist]) -> None:
+        """Store all of it, or raise `failure` and store nothing."""
+        if self.failure is not None:
+            raise self.failure
+        batch = Batch(batches)
+        if not batch:
+            return
+        _update(self.rows, batch.rows)
+        _update(self.known, batch.known)
+        self.meta.update(batch.meta)
+        self.doubts.clear()
+
+
+def _update(into: dict[K, V], changes: Mapping[K, V | None]) -> None:
+    for key, value in changes.items():
+        if value is None:
+            into.pop(key, None)
+        else:
+            into[key] = value
+
+
+class MemoryStore:
+    """A :class:`~kvnode.store.base.Store` on a :class:`MemoryDisk`.
+
+    Beside :meth:`commit`, which is durable at once, there are :meth:`stage` and :meth:`sync` for whoever plays the
+    disk's part: what is staged is lost in a :meth:`crash`.
+    """
+
+    blocking = False
+
+    def __init__(self, disk: MemoryDisk | None = None) -> None:
+        self.disk: Final = disk if disk is not None else MemoryDisk()
+        self._staged: list[Persist] = []
+        self._open = False
+
+    def load(self) -> Loaded:
+        """See :meth:`Store.load`."""
+        disk = self.disk
+        if not self._open:
+            if disk.in_use:
+                raise StoreLocked(disk.name, os.getpid())
+            disk.in_use = self._open = True
+        return Loaded(sorted(disk.rows.items()), dict(disk.known), dict(disk.meta), tuple(disk.doubts))
+
+    def commit(self, batches: Sequence[Persist]) -> None:
+        """See :meth:`Store.commit`. What was staged before goes first."""
+        self._check_open()
+        self.disk.apply([*self._staged, *batches])
+        self._staged.clear()
+
+    def stage(self, batch: Persist) -> None:
+        """Take a transaction that is not durable yet."""
+        self._check_open()
+        self._staged.append(batch)
+
+    @property
+    def staged(self) -> int:
+        """Transactions that a crash would lose."""
+        return len(self._staged)
+
+    def sync(self, count: int | None = None) -> int | None:
+        """Make the first `count` staged transactions (None: all) durable; gives the token of the last one."""
+        self._check_open()
+        batches = self._staged[:count]
+        if not batches:
+            return None
+        self.disk.apply(batches)
+        del self._staged[: len(batches)]
+        return batches[-1].token
+
+    def crash(self, keep: int = 0) -> None:
+        """The process dies: what is staged is lost, but for the first `keep`, which happened to be written."""
+        self.sync(keep)
+        self.close()
+
+    def close(self) -> None:
+        """See :meth:`Store.close`. What is only staged is lost."""
+        self._staged.clear()
+        if self._open:
+            self._open = self.disk.in_use = False
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise RuntimeError("load() opens the store; it comes before anything else")

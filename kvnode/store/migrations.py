@@ -1,0 +1,53 @@
+"""The schema of the SQLite store, as the steps that led to it.
+
+``PRAGMA user_version`` counts the steps a file has seen. A step is never changed once released; a new schema is a new
+step at the end. Each runs with its number in one transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Final
+
+Step = Callable[[sqlite3.Connection], None]
+
+APPLICATION_ID: Final = 0x6B766E64
+"""``kvnd``: what makes the file one of ours, also for ``file(1)``."""
+
+
+def _first_schema(db: sqlite3.Connection) -> None:
+    """`sum` is the checksum of checks.py. Keys that start with ``!`` in `meta` are the store's own."""
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(
+        "CREATE TABLE rows (key BLOB PRIMARY KEY NOT NULL, record BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID"
+    )
+    db.execute(
+        "CREATE TABLE known (inc TEXT PRIMARY KEY NOT NULL, bounds BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID"
+    )
+    db.execute(
+        "CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID"
+    )
+
+
+MIGRATIONS: Final[tuple[Step, ...]] = (_first_schema,)
+SCHEMA_VERSION: Final = len(MIGRATIONS)
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    """How many steps this file has seen."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(db: sqlite3.Connection, steps: Sequence[Step] = MIGRATIONS) -> None:
+    """Take the file through the steps it lacks. A step that fails leaves the file as it was before that step."""
+    for number in range(version_of(db), len(steps)):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            steps[number](db)
+            db.execute(f"PRAGMA user_version = {number + 1}")
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise

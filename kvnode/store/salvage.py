@@ -1,0 +1,165 @@
+"""Read what can be read from a damaged SQLite store.
+
+SQLite reads a table from one end until it meets a page that makes no sense. So each table is read from both ends, and
+what lies between is split and tried again, a bounded number of times. Every row is checked: what comes out was
+written by us. (Pages that no longer belong to a table are left alone on purpose: they hold older states, and what was
+deleted must not come back.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Generator
+from pathlib import PurePath
+from typing import Final
+
+from .checks import Tally
+from .files import next_number, replace
+from .inspection import Doubts, decode_lines, encode_plain, name_of_row
+from .sqlite_errors import CORRUPT, FAILURES, code_of, is_damage
+from .tables import ALL, DOUBTS_KEY, META, TALLY_KEY, RawRow, Table
+
+_SPLITS: Final = 256
+"""So often, per table, what cannot be read is split."""
+_BYTES_PER_ROW: Final = 8
+"""A row takes more than this; a table that goes on and on has pages that lead back."""
+_HIGHEST: Final = b"\xff"
+_CANTOPEN: Final = 14
+_LOCAL: Final = frozenset({CORRUPT, 18})
+"""SQLite's codes for a page or a row that makes no sense, while others may: 18 is a row too big."""
+
+Gap = tuple[bytes, bytes]
+"""Keys from the first up to, not including, the second."""
+Rows = Generator[RawRow, None, Gap | None]
+"""Yields sound rows; gives the gap that could not be read, or None."""
+
+
+def salvage(path: str, why: str) -> None:
+    """Replace the store at `path` by a new one that holds what can be read; the old one is kept. The new one holds
+    the doubts as well, until its first commit.
+    """
+    number = next_number(path)
+    doubts = Doubts(path)
+
+    def fill(db: sqlite3.Connection, tally: Tally) -> None:
+        _copy(path, db, tally, doubts)
+        saved = ", ".join(f"{tally.counts[table.name]} {table.what}" for table in ALL)
+        doubts.add(f"was damaged ({why}); saved {saved}; the damaged file is kept as {path}.damaged-{number}")
+        META.put(db, tally, DOUBTS_KEY, encode_plain(doubts.lines))
+
+    replace(path, number, fill)
+
+
+def _copy(path: str, db: sqlite3.Connection, tally: Tally, doubts: Doubts) -> None:
+    """Copy all sound rows; doubts that the old store held are kept too."""
+    if not os.path.exists(path):
+        return
+    with contextlib.closing(_open_damaged(path)) as old:
+        for table in ALL:
+            for key, record, _ in _Reader(old, table, os.path.getsize(path), doubts).rows():
+                if table is META and key == DOUBTS_KEY:
+                    _keep_doubts(record, doubts)
+                elif not (table is META and key == TALLY_KEY):
+                    table.put(db, tally, bytes(key), record)
+
+
+def _keep_doubts(record: bytes, doubts: Doubts) -> None:
+    with contextlib.suppress(ValueError):
+        for line in decode_lines(record):
+            doubts.add_line(line)
+
+
+def _open_damaged(path: str) -> sqlite3.Connection:
+    """Read-only: the damaged file stays as it is. Without ``writable_schema`` SQLite reads nothing of a file that is
+    shorter than its header says.
+    """
+    db = sqlite3.connect(f"{PurePath(path).as_uri()}?mode=ro", uri=True, isolation_level=None)
+    db.text_factory = bytearray
+    db.execute("PRAGMA writable_schema = ON")
+    return db
+
+
+class _Reader:
+    """Reads the sound rows of one damaged table."""
+
+    def __init__(self, db: sqlite3.Connection, table: Table, file_bytes: int, doubts: Doubts) -> None:
+        self._db: Final = db
+        self._table: Final = table
+        self._doubts: Final = doubts
+        self._left = file_bytes // _BYTES_PER_ROW
+        self._told: set[bytes] = set()
+        self._hopeless = False
+
+    def rows(self) -> Generator[RawRow, None, None]:
+        """All sound rows that can be read, each once."""
+        table, db = self._table, self._db
+        gap = yield from self._both(b"", _HIGHEST, lambda: table.read(db), lambda: table.read(db, down=True))
+        gaps = deque([gap] if gap else [])
+        for _ in range(_SPLITS):
+            if not gaps or self._hopeless:
+                return
+            low, high = gaps.popleft()
+            middle = between(low, high)
+            if middle is None:
+                continue
+            for part in ((low, middle), (middle, high)):
+                if rest := (yield from self._part(*part)):
+                    gaps.append(rest)
+
+    def _part(self, low: bytes, high: bytes) -> Rows:
+        table, db = self._table, self._db
+        return self._both(
+            low,
+            high,
+            lambda: table.read_between(db, low, high),
+            lambda: table.read_between(db, low, high, down=True),
+        )
+
+    def _both(
+        self, low: bytes, high: bytes, up: Callable[[], sqlite3.Cursor], down: Callable[[], sqlite3.Cursor]
+    ) -> Rows:
+        """From the lower end, then from the upper end."""
+        gap = yield from self._run(up, low, high, down=False)
+        if gap is not None and not self._hopeless:
+            gap = yield from self._run(down, *gap, down=True)
+        return gap
+
+    def _run(self, query: Callable[[], sqlite3.Cursor], low: bytes, high: bytes, *, down: bool) -> Rows:
+        """One run, until the end or an error. Keys must move in its direction: pages may lead back."""
+        try:
+            for row in query():
+                self._left -= 1
+                if self._left < 0:
+                    self._hopeless = True
+                    return (low, high)
+                if not self._table.is_sound(row):
+                    self._tell(row)
+                    continue
+                key = bytes(row[0])
+                if not low <= key < high:
+                    continue
+                yield row
+                low, high = (low, key) if down else (key + b"\0", high)
+        except FAILURES as error:
+            if not is_damage(error) and code_of(error) != _CANTOPEN:
+                raise
+            self._hopeless = code_of(error) not in _LOCAL
+            return (low, high)
+        return None
+
+    def _tell(self, row: RawRow) -> None:
+        key = bytes(row[0]) if self._table.has_sound_key(row) else b""
+        if key not in self._told:
+            self._told.add(key)
+            self._doubts.add(f"{name_of_row(self._table, key)} is damaged (wrong checksum) and left out")
+
+
+def between(low: bytes, high: bytes) -> bytes | None:
+    """A key in the middle of the two; None if there is none of about their length."""
+    width = max(len(low), len(high)) + 1
+    first = int.from_bytes(low.ljust(width, b"\0"), "big")
+    middle = (first + int.from_bytes(high.ljust(width, b"\0"), "big")) // 2
+    return middle.to_bytes(width, "big") if middle > first else None

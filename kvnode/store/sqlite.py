@@ -1,0 +1,232 @@
+"""The store in one SQLite file, ``DIR/kv.sqlite``.
+
+WAL with ``synchronous=FULL``: a commit is on disk when it returns. One process per file: a lock file names the
+holder, and SQLite's exclusive mode keeps other programs out (it also needs no shared memory file, so that a store
+opens on a full disk). At load every row is checked (inspection.py); a file that SQLite cannot make sense of is set
+aside after what can be read was copied (salvage.py).
+
+What shows neither in a checksum nor in the tally is the loss of whole transactions at the end, such as a log cut
+short by a dying disk: the store is then an older state of itself, which is sound, and the peers fill it up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from kvnode.core.effects import Loaded, Persist
+
+from . import files
+from .base import Batch, StoreDamaged, StoreIOError, StoreTooNew
+from .checks import Tally
+from .inspection import Found, encode_ticks, inspect
+from .lock import FileLock
+from .migrations import APPLICATION_ID, SCHEMA_VERSION, migrate, version_of
+from .salvage import salvage
+from .sqlite_errors import FAILURES, Damage, from_sqlite, is_damage, reported
+from .tables import DOUBTS_KEY, KNOWN, META, ROWS, put_tally
+
+FILE_NAME: Final = "kv.sqlite"
+PAGE_BYTES: Final = 4096
+CHECKPOINT_PAGES: Final = 1000
+"""After so many pages the log is written back to the file."""
+WAL_KEPT_BYTES: Final = 16 << 20
+"""A log that grew beyond this is cut back to it at the next checkpoint."""
+BUSY_S: Final = 2.0
+"""So long another program may hold the file before that is an error."""
+
+
+class SqliteStore:
+    """A :class:`~kvnode.store.base.Store` in the directory `directory`, which is made if need be.
+
+    `max_bytes` bounds the file (not its log): a commit that needs more raises :class:`StoreFull`.
+    """
+
+    blocking = True
+
+    def __init__(self, directory: str | os.PathLike[str], *, max_bytes: int | None = None) -> None:
+        self.path: Final = os.path.join(os.path.abspath(os.fspath(directory)), FILE_NAME)
+        self._max_bytes: Final = max_bytes
+        self._lock: Final = FileLock(self.path)
+        self._db: sqlite3.Connection | None = None
+        self._tally = Tally()
+        self._repair: Found | None = None
+        self._reading: sqlite3.Cursor | None = None
+        self._epoch = 0
+
+    # -- opening ---------------------------------------------------------------------------------------------
+
+    def load(self) -> Loaded:
+        """See :meth:`Store.load`."""
+        with reported(self.path):
+            if self._db is not None:
+                return self._loaded(self._db, inspect(self._db, self.path))
+            try:
+                self._prepare()
+                db, found = self._open()
+                return self._loaded(db, found)
+            except BaseException:
+                self.close()
+                raise
+
+    def _prepare(self) -> None:
+        """The lock, and a complete file at the path."""
+        files.ensure_directory(os.path.dirname(self.path))
+        self._lock.acquire()
+        files.finish_swaps(self.path)
+        if os.path.exists(self.path):
+            files.make_private(self.path)
+        elif files.has_side_files(self.path):
+            salvage(self.path, "the file is gone, its log is there")
+        else:
+            files.create(self.path, lambda db, tally: None)
+
+    def _open(self) -> tuple[sqlite3.Connection, Found]:
+        """Connect and look at everything; a file that is unsound as a whole is salvaged, once."""
+        try:
+            return self._connect_and_inspect()
+        except Damage as damage:
+            why = str(damage)
+        except FAILURES as error:
+            if not is_damage(error):
+                raise
+            why = str(error)
+        self._disconnect()
+        salvage(self.path, why)
+        try:
+            return self._connect_and_inspect()
+        except Damage as damage:
+            raise StoreDamaged(self.path, f"again, right after it was made new: {damage}") from damage
+
+    def _connect_and_inspect(self) -> tuple[sqlite3.Connection, Found]:
+        self._db = db = _connect(self.path)
+        _check_identity(db, self.path)
+        journal = bytes(db.execute("PRAGMA journal_mode = WAL").fetchone()[0]).decode()
+        if journal != "wal":
+            raise StoreIOError(self.path, f"this file system takes no write-ahead log, only {journal!r}")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        db.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
+        if self._max_bytes is not None:
+            db.execute(f"PRAGMA max_page_count = {self._max_bytes // PAGE_BYTES}")
+        migrate(db)
+        return db, inspect(db, self.path)
+
+    def _loaded(self, db: sqlite3.Connection, found: Found) -> Loaded:
+        self._tally = found.tally
+        self._repair = found if found.doubts.lines else None
+        self._stop_reading()
+        return Loaded(self._rows(db, found.damaged_rows, self._epoch), found.known, found.meta, found.doubts.lines)
+
+    def _rows(self, db: sqlite3.Connection, damaged: frozenset[bytes], epoch: int) -> Iterator[tuple[bytes, bytes]]:
+        """The sound rows, read as they are asked for."""
+        with reported(self.path):
+            self._check_epoch(epoch)
+            self._reading = cursor = ROWS.read(db)
+            for key, record, _ in cursor:
+                if key not in damaged:
+                    yield key, record
+                    self._check_epoch(epoch)
+
+    def _check_epoch(self, epoch: int) -> None:
+        if epoch != self._epoch:
+            raise RuntimeError("the rows of a load are read before the next load or commit")
+
+    def _stop_reading(self) -> None:
+        self._epoch += 1
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def commit(self, batches: Sequence[Persist]) -> None:
+        """See :meth:`Store.commit`."""
+        if self._db is None:
+            raise RuntimeError("load() opens the store; it comes before anything else")
+        self._stop_reading()
+        batch = Batch(batches)
+        if batch:
+            self._write(self._db, batch)
+
+    def _write(self, db: sqlite3.Connection, batch: Batch) -> None:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            tally = self._tally.copy()
+            if self._repair is not None:
+                _remove_damaged(db, tally, self._repair)
+            _put_batch(db, tally, batch)
+            put_tally(db, tally)
+            db.execute("COMMIT")
+        except BaseException as error:
+            self._give_up(db)
+            if isinstance(error, FAILURES):
+                raise from_sqlite(self.path, error) from error
+            if isinstance(error, Damage):
+                raise StoreDamaged(self.path, str(error)) from error
+            raise
+        self._tally = tally
+        self._repair = None
+
+    def _give_up(self, db: sqlite3.Connection) -> None:
+        """Undo. Where SQLite already did, there is nothing to do; where it cannot, the next commit fails too."""
+        if db.in_transaction:
+            with contextlib.suppress(*FAILURES):
+                db.execute("ROLLBACK")
+
+    # -- closing ---------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """See :meth:`Store.close`."""
+        self._disconnect()
+        self._lock.release()
+
+    def _disconnect(self) -> None:
+        self._stop_reading()
+        db, self._db = self._db, None
+        if db is None:
+            return
+        with contextlib.suppress(*FAILURES):
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with contextlib.suppress(*FAILURES):
+            db.close()
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    db.text_factory = bytearray
+    for pragma in ("locking_mode = EXCLUSIVE", "cell_size_check = ON", "trusted_schema = OFF", "temp_store = MEMORY"):
+        db.execute(f"PRAGMA {pragma}")
+    return db
+
+
+def _check_identity(db: sqlite3.Connection, path: str) -> None:
+    """Raise :class:`StoreTooNew` for a later schema, :class:`Damage` for what is no store of ours."""
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise Damage("it is not a store of kvnode")
+    version = version_of(db)
+    if version > SCHEMA_VERSION:
+        raise StoreTooNew(path, version, SCHEMA_VERSION)
+    if version < 1:
+        raise Damage(f"its schema number is {version}")
+
+
+def _remove_damaged(db: sqlite3.Connection, tally: Tally, found: Found) -> None:
+    """Now that the replica has acted on the doubts: the damaged rows and the doubts go. `tally` never counted the
+    damaged rows.
+    """
+    for table, key in found.damaged:
+        table.delete(db, key)
+    META.put(db, tally, DOUBTS_KEY, None)
+
+
+def _put_batch(db: sqlite3.Connection, tally: Tally, batch: Batch) -> None:
+    for key in sorted(batch.rows):
+        ROWS.put(db, tally, key, batch.rows[key])
+    for inc, ticks in batch.known.items():
+        KNOWN.put(db, tally, inc.encode(), encode_ticks(ticks) if ticks is not None else None)
+    for name, value in batch.meta.items():
+        META.put(db, tally, name.encode(), value)

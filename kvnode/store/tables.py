@@ -1,0 +1,84 @@
+"""The tables of the SQLite store, row by row: the only place with SQL on them.
+
+TEXT is read as bytearray (``text_factory``): so a column whose type was damaged is told from a sound one, and text
+that is not UTF-8 raises nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Final
+
+from .checks import Tally, row_sum
+from .sqlite_errors import Damage
+
+TALLY_KEY: Final = b"!tally"
+DOUBTS_KEY: Final = b"!doubts"
+
+RawRow = tuple[Any, Any, Any]
+
+
+class Table:
+    """One table: its name, its two columns, whether its key is TEXT, and what its rows are, for people."""
+
+    def __init__(self, name: str, key: str, record: str, what: str, *, text: bool) -> None:
+        param = "CAST(? AS TEXT)" if text else "?"
+        self.name: Final = name
+        self.what: Final = what
+        self._key_type: Final = bytearray if text else bytes
+        columns = f"SELECT {key}, {record}, sum FROM {name}"
+        self._read: Final = f"{columns} ORDER BY {key}"
+        self._part: Final = f"{columns} WHERE {key} >= {param} AND {key} < {param} ORDER BY {key}"
+        self._sum: Final = f"SELECT sum FROM {name} WHERE {key} = {param}"
+        self._put: Final = f"INSERT OR REPLACE INTO {name} VALUES ({param}, ?, ?)"
+        self._delete: Final = f"DELETE FROM {name} WHERE {key} = {param}"
+
+    def is_sound(self, row: RawRow) -> bool:
+        """Whether a row as read is what was written."""
+        key, record, checksum = row
+        if not self.has_sound_key(row) or type(record) is not bytes or type(checksum) is not int:
+            return False
+        return row_sum(self.name, bytes(key), record) == checksum
+
+    def has_sound_key(self, row: RawRow) -> bool:
+        """Whether the key has the type that it was written with."""
+        return type(row[0]) is self._key_type
+
+    def read(self, db: sqlite3.Connection, *, down: bool = False) -> sqlite3.Cursor:
+        """All rows as they are, ascending by key or (`down`) descending."""
+        return db.execute(f"{self._read} DESC" if down else self._read)
+
+    def read_between(self, db: sqlite3.Connection, low: bytes, high: bytes, *, down: bool = False) -> sqlite3.Cursor:
+        """The rows with keys from `low` up to, not including, `high`."""
+        return db.execute(f"{self._part} DESC" if down else self._part, (low, high))
+
+    def put(self, db: sqlite3.Connection, tally: Tally, key: bytes, record: bytes | None) -> None:
+        """Set or (None) remove a row and keep the tally."""
+        old = db.execute(self._sum, (key,)).fetchone()
+        if old is not None:
+            if type(old[0]) is not int:
+                raise Damage(f"a checksum in the table {self.name} is no number")
+            tally.remove(self.name, old[0])
+        if record is not None:
+            checksum = row_sum(self.name, key, record)
+            tally.add(self.name, checksum)
+            db.execute(self._put, (key, record, checksum))
+        elif old is not None:
+            db.execute(self._delete, (key,))
+
+    def delete(self, db: sqlite3.Connection, key: bytes) -> None:
+        """Delete a row without a look at the tally."""
+        db.execute(self._delete, (key,))
+
+
+ROWS: Final = Table("rows", "key", "record", "entries", text=False)
+KNOWN: Final = Table("known", "inc", "bounds", "sets of known ticks", text=True)
+META: Final = Table("meta", "key", "value", "items of identity", text=True)
+ALL: Final = (ROWS, KNOWN, META)
+
+
+def put_tally(db: sqlite3.Connection, tally: Tally) -> None:
+    """Store the tally; its own row is not part of it."""
+    data = tally.encode()
+    checksum = row_sum("meta", TALLY_KEY, data)
+    db.execute("INSERT OR REPLACE INTO meta VALUES (CAST(? AS TEXT), ?, ?)", (TALLY_KEY, data, checksum))

@@ -1,0 +1,88 @@
+"""The store contract on both stores."""
+
+from __future__ import annotations
+
+import inspect
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from kvnode.store.base import Store, StoreFull
+from kvnode.store.memory import MemoryDisk, MemoryStore
+from kvnode.store.sqlite import FILE_NAME, SqliteStore
+from kvnode.testing import store_contract
+from kvnode.testing.store_contract import CONTRACT, Bench, Check
+
+
+class MemoryBench:
+    def __init__(self, _directory: Path) -> None:
+        self.disk = MemoryDisk()
+
+    def make(self) -> Store:
+        return MemoryStore(self.disk)
+
+    @contextmanager
+    def no_room(self, store: Store) -> Iterator[None]:
+        self.disk.failure = StoreFull(self.disk.name, "a test says so")
+        yield
+        self.disk.failure = None
+
+    def damage_row(self, key: bytes) -> None:
+        self.disk.damage_row(key)
+
+    def damage_known(self, inc: str) -> None:
+        self.disk.damage_known(inc)
+
+
+class SqliteBench:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "data"
+
+    def make(self) -> Store:
+        return SqliteStore(self.directory)
+
+    @contextmanager
+    def no_room(self, store: Store) -> Iterator[None]:
+        """SQLite's own bound on the file: SQLITE_FULL, as on a full disk."""
+        assert isinstance(store, SqliteStore)
+        db = store._db
+        assert db is not None
+        db.execute("PRAGMA max_page_count = 40")
+        yield
+        db.execute("PRAGMA max_page_count = 1000000")
+
+    def damage_row(self, key: bytes) -> None:
+        self._damage("UPDATE rows SET record = CAST(record || 'x' AS BLOB) WHERE key = ?", key)
+
+    def damage_known(self, inc: str) -> None:
+        self._damage("UPDATE known SET bounds = zeroblob(length(bounds)) WHERE inc = ?", inc)
+
+    def _damage(self, statement: str, key: bytes | str) -> None:
+        with closing(sqlite3.connect(self.directory / FILE_NAME)) as db, db:
+            assert db.execute(statement, (key,)).rowcount == 1
+
+
+BENCHES: dict[str, Callable[[Path], Bench]] = {"memory": MemoryBench, "sqlite": SqliteBench}
+
+
+@pytest.fixture(params=BENCHES)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    made: Bench = BENCHES[request.param](tmp_path)
+    return made
+
+
+@pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
+def test_contract(bench: Bench, check: Check) -> None:
+    check(bench)
+
+
+def test_the_contract_lists_every_check() -> None:
+    checks = [
+        f
+        for _, f in inspect.getmembers(store_contract, inspect.isfunction)
+        if f.__module__ == store_contract.__name__ and list(inspect.signature(f).parameters) == ["bench"]
+    ]
+    assert set(CONTRACT) == set(checks) - {store_contract.held, store_contract.opened}
