@@ -33,7 +33,7 @@ from kvnode.core.effects import (
 )
 from kvnode.core.entry import Siblings
 from kvnode.core.limits import Limits
-from kvnode.core.messages import Event, Hello, Message, Versions
+from kvnode.core.messages import Digest, Event, Hello, Message, Versions
 from kvnode.core.path import Path, Pattern
 from kvnode.core.policy import live, read
 from kvnode.core.replica import Replica
@@ -474,6 +474,10 @@ class Stranger:
             self.seq += 1
             self.net[self.to].receive(self.link, framed.seq, framed.message, self.net.now)
         self.net.flow()
+
+    def introduce(self) -> None:
+        """Tell that nothing is known here, which establishes what the replica believes of this peer."""
+        self.send(Digest(dict.fromkeys(self.net[self.to].known.map, ()), 0))
 
     def took(self, kind: type[Message]) -> list[Any]:
         """The messages of a kind that came."""
