@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncclick as click
 from asyncclick.parser import _OptionParser, _ParsingState
@@ -24,19 +23,22 @@ DEFAULT_TIMEOUT_S: Final = 5.0
 COMMON: Final = ("node", "format", "timeout")
 
 
-@dataclass(slots=True)
 class Settings:
-    """What the global options say. The last one given counts, wherever it stands."""
+    """What the global options say. The last one given counts, wherever it stands.
 
-    node: str | None = None
-    format: str = "human"
-    timeout_s: float = DEFAULT_TIMEOUT_S
-    endless: bool = False
-    """The command runs until it is interrupted: Ctrl-C is its regular end."""
+    `endless` is set by a command that runs until it is interrupted: Ctrl-C is its regular end.
+    """
+
+    __slots__ = ("endless", "format", "node", "timeout_s")
+
+    def __init__(self) -> None:
+        self.node: str | None = None
+        self.format = "human"
+        self.timeout_s = DEFAULT_TIMEOUT_S
+        self.endless = False
 
 
-@dataclass(frozen=True, slots=True)
-class AfterLoop:
+class AfterLoop(NamedTuple):
     """Returned by a command that must run outside the command line's own event loop; gives the exit code."""
 
     run: Callable[[], int]
@@ -130,8 +132,7 @@ class KvCommand(click.Command):
         super().format_epilog(ctx, formatter)
 
 
-@dataclass(frozen=True, slots=True)
-class Lazy:
+class Lazy(NamedTuple):
     """Where a command is defined: ``module:attribute`` in this package, and its one-line help."""
 
     where: str

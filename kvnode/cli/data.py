@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import asyncclick as click
 
-from kvnode.codec.values import to_json
 from kvnode.core.path import Path
 from kvnode.core.ticks import Dot
 
 from .command import command, settings_of
 from .errors import CliError, Exit, usage
-from .render import Output, age, full_value, rfc3339, short_value
+from .render import Output, age, full_value, rfc3339, short_value, to_data
 from .rows import (
     DOT,
     ack_option,
@@ -23,7 +22,7 @@ from .rows import (
     value_of,
     written_row,
 )
-from .session import Session, session
+from .session import WRITE_GRACE_S, Session, session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,7 +56,7 @@ async def get(ctx: click.Context, path: Path, details: bool) -> None:
     elif out.human:
         out.line(full_value(reading.value, terminal=out.terminal))
     else:
-        out.one(to_json(reading.value), str)
+        out.one(to_data(reading.value), str)
 
 
 def _details(reading: Reading) -> str:
@@ -173,7 +172,7 @@ async def _write(ctx: click.Context, path: Path, write: Callable[[Session], Awai
     out = Output(settings_of(ctx).format)
     async with session(ctx) as link:
         try:
-            with link.limit(extra_s=1.0):
+            with link.limit(extra_s=WRITE_GRACE_S):
                 written = await write(link)
         except Exception as exc:
             print_unacked(out, path, exc)

@@ -37,12 +37,15 @@ _CODES: Final = {
     "not_found": Exit.NOT_FOUND,
     "unavailable": Exit.UNREACHABLE,
     "timeout": Exit.UNREACHABLE,
-    "protocol": Exit.UNREACHABLE,
+    "stopping": Exit.UNREACHABLE,
+    "overloaded": Exit.UNREACHABLE,
+    "closed": Exit.UNREACHABLE,
     "protocol_error": Exit.UNREACHABLE,
     "ack_timeout": Exit.ACK_TIMEOUT,
+    "store_unavailable": Exit.ACK_TIMEOUT,
     "bad_value": Exit.USAGE,
     "bad_path": Exit.USAGE,
-    "bad_request": Exit.USAGE,
+    "bad_address": Exit.USAGE,
 }
 
 
@@ -100,11 +103,12 @@ def _explain(exc: BaseException) -> tuple[Exit, str]:
 
 
 def _code_text(code: str, exc: BaseException) -> str:
+    """The node's words, and the dots that the error is about."""
     message = str(getattr(exc, "message", "")) or code
-    dot = getattr(exc, "dot", None)
-    if code == "ack_timeout" and dot is not None and str(dot) not in message:
-        return f"{message}; the write stands as {dot}"
-    return message
+    dots = ", ".join(text for text in map(str, getattr(exc, "dots", ())) if text not in message)
+    if code == "cas_failed":
+        return f"{message}; there is now {dots or 'no value'}"
+    return f"{message}; dot {dots}" if dots else message
 
 
 def _usage_text(exc: click.UsageError) -> str:

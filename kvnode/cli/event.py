@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncclick as click
 
-from kvnode.codec.values import to_json
 from kvnode.core.path import Path, Pattern
 
 from .command import KvGroup, Lazy, command, settings_of
 from .errors import CliError, Exit
-from .render import Output, short_value
+from .render import Output, short_value, to_data
 from .rows import below_argument, path_argument, pattern_option, string_option, value_of
 from .session import session
 
@@ -70,17 +69,21 @@ async def watch(ctx: click.Context, path: Path, pattern: Pattern | None, count: 
             await link.client.status()
         async with link.client.events(path, pattern) as events:
             async for item in events:
-                out.record(_row(item), lambda item=item: _human(item))
+                _print(out, item)
                 seen += 1
                 if seen == count:
                     return
     raise CliError("the watch ended: the node closed it", Exit.UNREACHABLE)
 
 
+def _print(out: Output, item: EventItem) -> None:
+    out.record(_row(item), lambda: _human(item))
+
+
 def _row(item: EventItem) -> dict[str, Any]:
     return {
         "path": str(item.path),
-        "value": to_json(item.value),
+        "value": to_data(item.value),
         "node": item.node,
         "seq": item.seq,
         "author": item.author,

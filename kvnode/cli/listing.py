@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import asyncclick as click
 
-from kvnode.codec.values import to_json
 from kvnode.core.path import Path, Pattern
 
 from .command import command, settings_of
-from .render import Output, age, short_value
+from .render import Output, age, short_value, to_data
 from .rows import below_argument, depth_option, pattern_option, reading_row
 from .session import session
 from .table import Outline, Table
@@ -134,6 +133,6 @@ def _put(top: dict[str, Any], elements: tuple[str | int, ...], reading: Reading)
         if not below or below[-1]["element"] != name:
             below.append({"element": name})
         at = below[-1]
-    at["value"] = to_json(reading.value)
+    at["value"] = to_data(reading.value)
     if reading.conflict:
         at["conflict"] = True

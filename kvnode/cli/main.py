@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import asyncclick as click
 
-from .command import AfterLoop, KvGroup, Lazy, Settings
-from .errors import Exit, explain, unwrap
+from .command import AfterLoop, KvGroup, Lazy, Settings, settings_of
+from .errors import CliError, Exit, explain, unwrap
 from .text import printable
 
 COMPLETE_VAR: Final = "_KV_COMPLETE"
@@ -68,18 +68,46 @@ class _Root(KvGroup):
 
 
 class _Plugin:
-    """A command of another package, by its entry point."""
+    """A command of another package, by its entry point.
+
+    Its object is an asyncclick command, or a function that takes the arguments behind the command's name and returns
+    the exit code; that one runs outside this program's event loop.
+    """
 
     def __init__(self, entry: Any) -> None:
         self._entry = entry
         self.dist_name: str = entry.dist.name if entry.dist else entry.module
 
     def load(self) -> click.Command:
-        """Import it."""
-        found = self._entry.load()
-        if not isinstance(found, click.Command):
-            raise TypeError(f"{self._entry.value} is no asyncclick command")
-        return found
+        """Import it. Raises CliError if that fails, whatever it is that somebody else's package raises."""
+        try:
+            found = self._entry.load()
+        except Exception as exc:
+            raise CliError(f"the command {self._entry.name!r} of {self.dist_name} does not load: {exc}") from exc
+        if isinstance(found, click.Command):
+            return found
+        if not callable(found):
+            raise CliError(f"the command {self._entry.name!r} of {self.dist_name} is none: {self._entry.value}")
+        return _program(self._entry.name, found)
+
+
+def _program(name: str, program: Callable[[list[str]], int]) -> click.Command:
+    """A command that hands over to a function; the node that was named before it goes along in the environment."""
+
+    async def callback(arguments: tuple[str, ...]) -> AfterLoop:
+        settings = settings_of(click.get_current_context())
+        settings.endless = True
+        if settings.node:
+            os.environ["KV_NODE"] = settings.node
+        return AfterLoop(lambda: program(list(arguments)))
+
+    return click.Command(
+        name,
+        callback=callback,
+        params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    )
 
 
 def _plugins() -> dict[str, _Plugin]:
@@ -98,7 +126,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
     except PackageNotFoundError:
         number = "unknown (not installed)"
     click.echo(f"kvnode {number}")
-    ctx.exit()
+    raise click.exceptions.Exit(0)
 
 
 def root() -> KvGroup:

@@ -91,7 +91,7 @@ def _limit_options(callback: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--show-config", is_flag=True, help="Print each setting and where it comes from, and exit.")
 @click.pass_context
 async def run(
-    ctx: click.Context, config: FilePath | None, show_config: bool, insecure: bool, **options: Any
+    ctx: click.Context, /, config: FilePath | None, show_config: bool, insecure: bool, **options: Any
 ) -> AfterLoop | None:
     """See the help text above."""
     settings = _load(config, options | {"insecure": insecure or None})

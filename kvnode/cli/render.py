@@ -6,6 +6,7 @@ Machine formats are UTF-8 with plain newlines on every platform.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
@@ -14,7 +15,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
 
-from kvnode.codec.values import to_json
+from kvnode.codec.values import ValueTypeError
+from kvnode.codec.values import to_json as _to_json
 
 from .text import ANY_CONTROL, printable
 from .values import ValueTextError, parse_value
@@ -29,6 +31,17 @@ _DAYS_SHOWN: Final = 14
 
 
 # -- values and times ----------------------------------------------------------------------------------------
+
+
+def to_data(value: Any) -> Any:
+    """A value as JSON-like data. What only other software can read appears as ``{"$msgpack": BASE64}``."""
+    try:
+        return _to_json(value)
+    except ValueTypeError:
+        data = getattr(value, "data", None)
+        if not isinstance(data, bytes):
+            raise
+        return {"$msgpack": base64.b64encode(data).decode()}
 
 
 def json_line(value: Any) -> str:
@@ -67,7 +80,7 @@ def short_value(value: Any) -> str:
     """A value on one line. Text stands bare where typing it to ``kv set`` would give it back, else quoted."""
     if isinstance(value, str) and value and _reads_as_itself(value):
         return value
-    return printable(json_line(to_json(value)))
+    return printable(json_line(to_data(value)))
 
 
 def _reads_as_itself(text: str) -> bool:
@@ -83,7 +96,7 @@ def full_value(value: Any, *, terminal: bool) -> str:
     """A value as the whole answer: text as it is, anything else as JSON that is easy to read."""
     if isinstance(value, str):
         return printable(value, multiline=True) if terminal else value
-    return json.dumps(to_json(value), ensure_ascii=False, indent=2)
+    return json.dumps(to_data(value), ensure_ascii=False, indent=2)
 
 
 # -- output --------------------------------------------------------------------------------------------------

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncclick as click
 
-from kvnode.codec.values import MAX_JSON_CHARS, to_json
+from kvnode.codec.values import MAX_JSON_CHARS
 from kvnode.core.path import Path, PathError, Pattern
 from kvnode.core.ticks import Dot, is_incarnation
 
 from .errors import usage
-from .render import rfc3339
+from .render import rfc3339, to_data
 from .stdin import read_text
 from .values import ValueTextError, parse_text, parse_value
 
@@ -25,7 +25,7 @@ _ACK: Final = re.compile(r"memory|disk|all|peer:[1-9][0-9]{0,3}")
 # -- arguments -----------------------------------------------------------------------------------------------
 
 
-class PathType(click.ParamType):
+class PathType(click.ParamType[Path]):
     """A path in its text form."""
 
     name = "path"
@@ -40,7 +40,7 @@ class PathType(click.ParamType):
             self.fail(str(exc), param, ctx)
 
 
-class PatternType(click.ParamType):
+class PatternType(click.ParamType[Pattern]):
     """A path with wildcards."""
 
     name = "pattern"
@@ -55,7 +55,7 @@ class PatternType(click.ParamType):
             self.fail(str(exc), param, ctx)
 
 
-class DotType(click.ParamType):
+class DotType(click.ParamType[Dot]):
     """The name of one change, as ``kv`` prints it: ``NODE~0123456789abcdef:7``."""
 
     name = "dot"
@@ -70,7 +70,7 @@ class DotType(click.ParamType):
         return Dot(inc, int(tick))
 
 
-class AckType(click.ParamType):
+class AckType(click.ParamType[str]):
     """How far a write must have come before the command ends."""
 
     name = "ack"
@@ -125,7 +125,7 @@ def reading_row(reading: Reading, *, conflict: bool = True) -> dict[str, Any]:
     """A value with its path and where it comes from."""
     row = {
         "path": str(reading.path),
-        "value": to_json(reading.value),
+        "value": to_data(reading.value),
         "node": reading.node,
         "tick": reading.tick,
         "time": rfc3339(reading.time),
@@ -136,13 +136,20 @@ def reading_row(reading: Reading, *, conflict: bool = True) -> dict[str, Any]:
     return row
 
 
-def sibling_row(sibling: Sibling) -> dict[str, Any]:
-    """One of several concurrent versions: a value, or ``"deleted": true``."""
+def siblings_rows(reading: Reading) -> list[dict[str, Any]]:
+    """All versions, the one that reads first."""
+    return [_sibling_row(s, cut=reading.cut and at > 0) for at, s in enumerate(reading.siblings)]
+
+
+def _sibling_row(sibling: Sibling, *, cut: bool) -> dict[str, Any]:
+    """A version: its value, ``"deleted": true``, or ``"cut": true`` where the node left out what is too large."""
     row: dict[str, Any] = {"dot": str(sibling.dot)}
-    if sibling.deleted:
+    if cut:
+        row["cut"] = True
+    elif sibling.deleted:
         row["deleted"] = True
     else:
-        row["value"] = to_json(sibling.value)
+        row["value"] = to_data(sibling.value)
     return row | {"time": rfc3339(sibling.time), "author": sibling.author, "node": sibling.node}
 
 
@@ -151,7 +158,7 @@ def details_row(reading: Reading) -> dict[str, Any]:
     return reading_row(reading) | {
         "dot": str(reading.dot),
         "dots": sorted(map(str, reading.dots)),
-        "siblings": [sibling_row(s) for s in reading.siblings],
+        "siblings": siblings_rows(reading),
     }
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .command import Settings
 
 AUTHOR: Final = "kv"
+WRITE_GRACE_S: Final = 3.0
+"""A node answers a write within its time limit, if only to say what is lacking; the answer needs time to come."""
 
 
 class Session:
@@ -54,5 +56,5 @@ async def open_client(address: str, timeout_s: float) -> AsyncIterator[Client]:
     """A connected client. (Tests put a fake in its place.)"""
     from kvnode.client import connect
 
-    async with connect(address, author=AUTHOR) as client:
+    async with connect(address, author=AUTHOR, timeout=timeout_s) as client:
         yield client

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from .render import Output, printable
+from .render import Output
+from .text import printable
 
 RICH_ROWS_MAX: Final = 500
 """Longer tables are printed as they come, so that a large tree needs no memory here."""

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import asyncclick as click
 
-from kvnode.codec.values import to_json
 from kvnode.core.path import Path, Pattern
 
 from .command import command, settings_of
 from .errors import CliError, Exit
-from .render import Output, rfc3339, short_value
+from .render import Output, rfc3339, short_value, to_data
 from .rows import below_argument, depth_option, pattern_option
 from .session import session
 
@@ -79,7 +78,7 @@ def _print(out: Output, change: Change | Uptodate | Gap) -> None:
 
 
 def change_row(change: Change | Uptodate | Gap) -> dict[str, Any]:
-    """The line that scripts read."""
+    """The line that scripts read. Of an entry that vanished while the watch was cut off, nobody is named."""
     from kvnode.client import MISSING, Gap, Uptodate
 
     if isinstance(change, Uptodate):
@@ -88,7 +87,9 @@ def change_row(change: Change | Uptodate | Gap) -> dict[str, Any]:
         return {"gap": change.reason}
     row: dict[str, Any] = {"path": str(change.path)}
     if change.value is not MISSING:
-        row["value"] = to_json(change.value)
+        row["value"] = to_data(change.value)
+    if not change.node:
+        return row | dict.fromkeys(("node", "tick", "time", "author"))
     return row | {
         "node": change.node,
         "tick": change.tick,
@@ -104,6 +105,8 @@ def _human(change: Change | Uptodate | Gap) -> str:
         return "-- up to date --"
     if isinstance(change, Gap):
         return f"-- gap: {change.reason} --"
+    if not change.node:
+        return f"--:--:--  {change.path} gone"
     clock = change.time.astimezone().strftime("%H:%M:%S")
     what = "deleted" if change.value is MISSING else f"= {short_value(change.value)}"
     by = f"{change.node}, {change.author}" if change.author else change.node
