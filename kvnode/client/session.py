@@ -119,6 +119,7 @@ class Session:
         self._wake = anyio.Event()
         self._look_at = 0.0
         self._heard = 0.0
+        self._pinged: float | None = None
 
     # -- its life --------------------------------------------------------------------------------------------
 
@@ -198,6 +199,7 @@ class Session:
                 self._take(payload)
             data = await connection.receive()
             self._heard = anyio.current_time()
+            self._pinged = None
             payloads = decoder.feed(data)
 
     async def _greeting(self, connection: Connection, decoder: FrameDecoder) -> list[bytes]:
@@ -219,6 +221,7 @@ class Session:
         self._connection = connection
         self._failures.clear()
         self._heard = anyio.current_time()
+        self._pinged = None
         self._tried.set()
         self._wake.set()
         for call in self._calls.values():
@@ -379,16 +382,19 @@ class Session:
         return due
 
     def _liveness(self, now: float) -> float:
-        connection = self._connection
+        """Ask a silent node; give it up if it stays silent. (A process that slept asks first, too.)"""
+        connection, wait = self._connection, self.options.ping_after
         if connection is None:
             return float("inf")
-        silent = now - self._heard
-        if silent >= 2 * self.options.ping_after:
-            connection.close(f"nothing was heard for {silent:.0f} s")
-        elif silent >= self.options.ping_after:
+        if now < self._heard + wait:
+            return self._heard + wait
+        if self._pinged is None:
+            self._pinged = now
             self.send(p.Ping(self.next_id()))
-            return self._heard + 2 * self.options.ping_after
-        return self._heard + self.options.ping_after if silent < self.options.ping_after else float("inf")
+        elif now >= self._pinged + wait:
+            connection.close(f"nothing was heard for {now - self._heard:.1f} s")
+            return float("inf")
+        return self._pinged + wait
 
 
 def _result(call: _Call) -> p.Answer:

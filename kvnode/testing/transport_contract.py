@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 
 from kvnode.codec.framing import FrameDecoder, frame
 from kvnode.transport.address import Address
