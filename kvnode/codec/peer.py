@@ -122,7 +122,7 @@ def _decode_known(raw: msgspec.Raw) -> object | None:
         return wire
     except msgspec.ValidationError:
         fields = _any.decode(raw)
-        if fields and msgspec.msgpack.decode(fields[0]) not in _TAGS:
+        if fields and msgspec.msgpack.decode(fields[0], type=int) not in _TAGS:
             return None
         raise
 

@@ -200,8 +200,10 @@ class Acks:
         for held in sessions:
             if held.session == ack.session:
                 return held
-        held = Held(ack.session, now.mono - max(ack.age_ms, 0))
-        sessions.insert(0 if sessions else len(sessions), held)
+        lived = now.mono - max(ack.age_ms, 0)
+        held = Held(ack.session, lived, alive=lived)
+        sessions.append(held)
+        sessions.sort(key=lambda h: h.alive)
         self._trim(ack.name)
         return held
 

@@ -18,6 +18,7 @@ import msgspec
 
 from .packed import is_too_deep
 from .path import Path, path_key
+from .stamp import MAX_STAMP
 from .ticks import MAX_TICK, Dot, Incarnation
 
 VALUE: Final = 0
@@ -107,7 +108,7 @@ class Version:
         if is_too_deep(body, MAX_DEPTH + 1):
             raise ValueError(f"a value nested deeper than {MAX_DEPTH}")
         numbers = (tick, head.stamp, head.expiry or 0, *vector.values())
-        if tick < 1 or min(numbers) < 0 or max(numbers) > MAX_TICK or not head.path:
+        if tick < 1 or min(numbers) < 0 or max(numbers) > MAX_TICK or head.stamp > MAX_STAMP or not head.path:
             raise ValueError(f"{inc}:{tick} has a number out of bounds, or no path")
         return cls(inc, tick, vector, Path(head.path).key, body, sig, head.stamp, head.kind, head.expiry)
 

@@ -13,6 +13,8 @@ class Limits:
     """A remote stamp further ahead of the local clock does not move it."""
     max_value_bytes: int = 1 << 20
     """The largest encoded value of one version."""
+    max_author_bytes: int = 256
+    """The longest author or principal."""
     max_batch_changes: int = 10_000
     """Changes in one atomic batch."""
     chunk_bytes: int = 1 << 16

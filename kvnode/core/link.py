@@ -69,6 +69,10 @@ class Link:
     dirty: dict[Incarnation, None] = field(default_factory=dict)
     """known minus est lies within these incarnations, but for what the running session covers."""
     lazy_at: int | None = None
+    owes_digest: bool = False
+    """Our digest goes out when the peer's has come."""
+    owes_exact: bool = False
+    """The peer could not resolve our digest: it gets one with exactly what differs."""
     digests_in: int = 0
     digests_out: int = 0
     taint: int = -1

@@ -46,11 +46,13 @@ class Hello(Message, frozen=True, array_like=True, tag=1):
 
 class Digest(Message, frozen=True, array_like=True, tag=2):
     """`known`, compact: the recently changed incarnations in full and a hash over all others. Replaces every
-    estimate the receiver had (R9) and starts a new difference session towards the sender.
+    estimate the receiver had (R9) and starts a new difference session towards the sender. `lost`: the receiver's own
+    digest did not tell the sender enough, so it wants one that lists what differs.
     """
 
     recent: Ranges
     rest_hash: int
+    lost: bool = False
 
 
 class DigestAsk(Message, frozen=True, array_like=True, tag=3):
@@ -140,7 +142,9 @@ class PathAsk(Message, frozen=True, array_like=True, tag=11):
 
 
 class PathTell(Message, frozen=True, array_like=True, tag=12):
-    """Per key the complete siblings held, and those of the asker's dots that the teller knows and does not hold."""
+    """Per key the siblings that the asker did not name (very large ones go ahead in :class:`Versions`), and those of
+    the asker's dots that the teller knows and does not hold.
+    """
 
     paths: tuple[tuple[bytes, Siblings, tuple[Dot, ...]], ...]
 

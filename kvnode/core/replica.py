@@ -165,7 +165,11 @@ class Replica:
         if change.value is not None and len(change.value) > self.limits.max_value_bytes:
             size = f"{len(change.value)} bytes; at most {self.limits.max_value_bytes} fit"
             return Refused("too_large", path, f"the value has {size}")
-        if change.value is not None and (why := _unfit_value(change.value)):
+        why = _unfit_value(change.value) if change.value is not None else None
+        why = why or self._unfit_text(change.author) or self._unfit_text(change.principal or "")
+        if change.expiry is not None and not 0 <= change.expiry <= MAX_TICK:
+            why = f"{change.expiry} is no time of expiry in milliseconds"
+        if why:
             return Refused("bad_value", path, why)
         if not path:
             return Refused("reserved", path, "the root holds no value; write to a path below it")
@@ -182,6 +186,15 @@ class Replica:
             return None
         marks.hit("cas-refused")
         return Refused("cas_failed", path, "the entry is no longer as it was read", have)
+
+    def _unfit_text(self, author: str) -> str | None:
+        """Why this cannot be an author; None if it can."""
+        try:
+            size = len(author.encode())
+        except UnicodeEncodeError:
+            return f"the author {author!r} is not valid Unicode text"
+        most = self.limits.max_author_bytes
+        return f"the author has {size} bytes; at most {most} fit" if size > most else None
 
     def _write(self, change: Change, now: Now) -> Wrote:
         """One change under its own dot."""
@@ -233,8 +246,14 @@ class Replica:
         self._last = now
         self.identity.announce(tuple(addresses), now)
 
-    def send_event(self, path: Path, value: bytes, author: str, now: Now, principal: str | None = None) -> Event:
+    def send_event(
+        self, path: Path, value: bytes, author: str, now: Now, principal: str | None = None
+    ) -> Event | Refused:
         """Send an unstored message to all nodes."""
+        self._last = now
+        refused = self._check(Change(path, value, author, principal=principal), now)
+        if refused is not None:
+            return refused
         self._event_seq += 1
         event = Event(self.name, self.session, self._event_seq, path, value, author, principal)
         self.state.note(Deliver(event))
@@ -353,10 +372,7 @@ class Replica:
         if self.state.behind and not link.partial:
             self.state.rejoining = True
         self.acks.forget_session(link, now)
-        if hello.known_hash == link.said.hash():
-            self.sync.resolved(link, link.said.copy(), now)
-        else:
-            self.sync.send_digest(link)
+        self.sync.greeted(link, now, equal=hello.known_hash == link.said.hash())
         self._after(link, now)
 
     def _unfit(self, link: Link, hello: Hello) -> str | None:

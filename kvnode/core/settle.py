@@ -2,8 +2,8 @@
 
 Each side repairs itself by the other's word. It walks down the differing key ranges (range-based set
 reconciliation, Meyer 2022), then asks for the paths that differ, naming its dots there; the peer answers
-atomically with its complete siblings and with those of the dots that it knows and does not hold. After taking the
-versions the asker drops those dots: they were superseded or forgotten while it could not hear of it. What is
+atomically with the siblings that the asker lacks and with those of its dots that it knows and does not hold. After
+taking the versions the asker drops those dots: they were superseded or forgotten while it could not hear of it. What is
 dropped goes to the quarantine.
 
 Only a full, healthy peer gives such verdicts (R8); one whose known does not hold what its tree lacks (R6) has none
@@ -21,10 +21,10 @@ from . import marks
 from .effects import Now
 from .entry import Siblings, Version
 from .link import Link, Walk
-from .messages import KeyRange, PathAsk, PathTell, PrintAsk, PrintTell
+from .messages import KeyRange, PathAsk, PathTell, PrintAsk, PrintTell, Versions
 from .path import Path, key_range_end, path_key
 from .state import State
-from .sync import SendTo
+from .sync import SendTo, size_of
 from .ticks import Dot
 from .tree import KEY_END, Tree, entry_print
 
@@ -116,7 +116,7 @@ class Settle:
             taken = [self._take(link, version, now) for version in siblings]
             if any(taken):
                 marks.hit("settle-restore")
-            if all(taken):
+            if all(taken) and link.taint < link.digests_out:
                 self._drop(key, gone, link, now)
         walk = link.walk
         if walk is not None and walk.awaiting > 0:
@@ -180,15 +180,20 @@ class Settle:
             if link.view is not None and not link.sees(Path.from_key(key)):
                 out.append((key, (), ()))
                 continue
-            siblings = state.tree.get(key)
-            out.append((key, siblings, tuple(d for d in dots if judge and state.known.has(*d) and not state.holds(d))))
-            for version in siblings:
-                size += len(version.body)
+            lacking = tuple(v for v in state.tree.get(key) if v.dot not in dots)
+            gone = tuple(d for d in dots if judge and state.known.has(*d) and not state.holds(d))
+            for version in lacking:
+                size += size_of(version)
                 if link.est is not None:
                     link.est.add(version.inc, version.tick)
-            if size >= state.limits.chunk_bytes:
+            if size >= state.limits.chunk_bytes:  # too much for one message: the versions go ahead of the verdict
+                for version in lacking:
+                    self._send(link, Versions((version,)))
+                out.append((key, (), gone))
                 self._send(link, PathTell(tuple(out)))
                 out, size = [], 0
+            else:
+                out.append((key, lacking, gone))
         if out:
             self._send(link, PathTell(tuple(out)))
 

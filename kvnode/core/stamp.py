@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 COUNTER_BITS: Final = 16
+MAX_STAMP: Final = 1 << 62
+"""No stamp is higher; a write over the highest one gets the same, since causality does not need the stamp."""
 
 
 def stamp_of(wall_ms: int, counter: int = 0) -> int:
     """The stamp of a wall-clock time."""
-    return (max(wall_ms, 0) << COUNTER_BITS) + counter
+    return min((max(wall_ms, 0) << COUNTER_BITS) + counter, MAX_STAMP)
 
 
 def wall_ms(stamp: int) -> int:
@@ -36,7 +38,7 @@ class Clock:
         A superseded stamp from a clock that is far ahead lifts this one stamp, not the clock.
         """
         self.last = max(stamp_of(wall), self.last + 1)
-        return max(self.last, above + 1)
+        return min(max(self.last, above + 1), MAX_STAMP)
 
     def observe(self, stamp: int, wall: int) -> bool:
         """Take note of a remote stamp; False if it is too far ahead and was ignored."""

@@ -91,6 +91,7 @@ class State:
         self._deferred: dict[bytes, None] = {}
         self._expiries: list[tuple[int, bytes]] = []
         self._expiring: dict[bytes, int] = {}
+        self._wall = now.wall
         self._load(loaded, now)
 
     # -- loading ---------------------------------------------------------------------------------------------
@@ -101,6 +102,8 @@ class State:
         for key, record in loaded.rows:
             try:
                 siblings = decode_record(record)
+                if not siblings or any(v.key != key for v in siblings):
+                    raise ValueError("it is empty, or of another path")
             except ValueError as err:
                 doubts.append(f"unreadable record at key {key.hex()}: {err}")
                 unreadable.append(key)
@@ -346,6 +349,11 @@ class State:
         """Tell watchers of entries that have expired; says whether some may be forgotten now. That comes `max_skew_ms`
         later: each node decides by its own clock, and the version must have expired on all of them.
         """
+        if now.wall < self._wall - 1_000:  # the clock was set back: what had expired lives again
+            for key, version in self.tree.versions():
+                if version.expiry is not None:
+                    self._expect(version.expiry, key)
+        self._wall = now.wall
         forgettable = False
         while self._expiries and self._expiries[0][0] <= now.wall:
             when, key = heapq.heappop(self._expiries)

@@ -26,6 +26,8 @@ from .state import State
 from .ticks import EMPTY, Incarnation, Known, Ticks, durable_twin, is_incarnation, name_of
 
 _BUCKETS: Final = 64
+_MOST_LISTED: Final = 256
+"""More differing incarnations are not listed one by one."""
 
 SendTo = Callable[[Link, Message], None]
 OnAhead = Callable[[Incarnation, int, Now], None]
@@ -43,13 +45,28 @@ class Sync:
 
     # -- digests ---------------------------------------------------------------------------------------------
 
-    def send_digest(self, link: Link) -> None:
-        """Tell the peer our known; it replaces its estimate and starts a session towards us."""
+    def greeted(self, link: Link, now: Now, *, equal: bool) -> None:
+        """Hellos have crossed. If both know the same, that was all; else the side that dialled tells its digest. The
+        other one answers with exactly what differs, if it can tell, or with its own digest: one of the two holds what
+        changed last, so mostly one of them can. Only if neither can, the buckets are compared.
+        """
+        if equal:
+            self.resolved(link, link.said.copy(), now)
+        elif link.dialled:
+            self.send_digest(link)
+        else:
+            link.owes_digest = True
+
+    def send_digest(self, link: Link, listed: list[Incarnation] | None = None, *, lost: bool = False) -> None:
+        """Tell the peer our known, `listed` in full (by default what changed last); it replaces the peer's estimate and
+        starts a session towards us.
+        """
         link.digests_out += 1
         link.end_got = False
         known = link.said = self._state.known.copy()
-        recent = list(known.map)[-self._state.limits.recent_incarnations :]
-        self._send(link, Digest({i: known[i].bounds for i in recent}, known.hash(without=recent)))
+        if listed is None or len(listed) > _MOST_LISTED:
+            listed = list(known.map)[-self._state.limits.recent_incarnations :]
+        self._send(link, Digest({i: known[i].bounds for i in listed}, known.hash(without=listed), lost))
 
     def on_digest(self, link: Link, message: Digest, now: Now) -> None:
         """The peer's known; if its rest differs from ours, the buckets have to tell."""
@@ -62,12 +79,18 @@ class Sync:
             est = known.copy()
             for inc, ticks in recent.items():
                 est.replace(inc, ticks)
+            link.owes_exact = link.owes_exact or message.lost
             self.resolved(link, est, now)
             return
-        marks.hit("digest-buckets")
         link.est, link.sending, link.lazy_at = None, None, None
+        link.owes_exact = link.owes_exact or message.lost
         link.resolving = Known()
-        self._send(link, DigestAsk())
+        if link.owes_digest:
+            link.owes_digest = False
+            self.send_digest(link, lost=True)
+        else:
+            marks.hit("digest-buckets")
+            self._send(link, DigestAsk())
 
     def on_ask(self, link: Link, message: DigestAsk, now: Now) -> None:
         """Answer from one snapshot: the peer's later conclusions refer to exactly that."""
@@ -106,6 +129,10 @@ class Sync:
     def resolved(self, link: Link, est: Known, now: Now) -> None:
         """The peer's known is established: replace the estimate (R9) and start the session."""
         link.resolving = None
+        if link.owes_digest or link.owes_exact:
+            link.owes_digest = link.owes_exact = False
+            known = self._state.known
+            self.send_digest(link, [inc for inc in sorted({*known.map, *est.map}) if known[inc] != est[inc]])
         link.est = est
         link.base = est.copy()
         link.outbox.clear()
@@ -133,8 +160,10 @@ class Sync:
         incs = tuple(link.dirty)
         link.dirty.clear()
         link.lazy_at = None
-        if link.partial or self._state.view is not None:
+        if link.partial:
             ranges = {}
+        elif self._state.view is not None:
+            ranges = {inc: ticks for inc, ticks in ranges.items() if name_of(inc) == self._state.name}
         if not (keys or ranges or settle):
             marks.hit("lazy-saved")
             return
@@ -157,11 +186,13 @@ class Sync:
         chunk: list[Version] = []
         size = 0
         while sending.keys and size < self._state.limits.chunk_bytes:
-            for version in self._state.tree.get(sending.keys.popleft()):
-                if not link.est.has(version.inc, version.tick):
-                    link.est.add(version.inc, version.tick)
-                    chunk.append(version)
-                    size += _size(version)
+            lacking = [v for v in self._state.tree.get(sending.keys[0]) if not link.est.has(v.inc, v.tick)]
+            if len(lacking) <= 1:
+                sending.keys.popleft()
+            for version in lacking[:1]:
+                link.est.add(version.inc, version.tick)
+                chunk.append(version)
+                size += size_of(version)
         if chunk:
             link.window += size
             self._send(link, Versions(tuple(chunk)))
@@ -209,7 +240,7 @@ class Sync:
             else:
                 link.est.add(version.inc, version.tick)
                 link.outbox.append(version)
-                link.window += _size(version)
+                link.window += size_of(version)
 
     def mark_dirty(self, link: Link, inc: Incarnation, now: Now, *, urgent: bool = False) -> None:
         """The peer may lack something of `inc`; a later session looks, as soon as it can if `urgent`."""
@@ -233,7 +264,7 @@ class Sync:
         """Send what was offered, in messages of bounded size."""
         start = size = 0
         for at, version in enumerate(link.outbox):
-            size += _size(version)
+            size += size_of(version)
             if size >= self._state.limits.chunk_bytes:
                 self._send(link, Versions(tuple(link.outbox[start : at + 1])))
                 start, size = at + 1, 0
@@ -281,8 +312,10 @@ class Sync:
         if link.est is not None:
             for inc, ticks in ranges.items():
                 link.est.union(inc, ticks)
-        if link.partial or state.view is not None:
+        if state.view is not None:
             return
+        if link.partial:  # R8: it can speak of nothing but its own writes
+            ranges = {inc: ticks for inc, ticks in ranges.items() if name_of(inc) == link.name}
         if epoch <= link.taint:
             marks.hit("session-tainted")
             return
@@ -299,7 +332,7 @@ def has_mark(link: Link, inc: Incarnation) -> bool:
     return durable_twin(inc) in link.marks
 
 
-def _size(version: Version) -> int:
+def size_of(version: Version) -> int:
     """About what a version takes in a message."""
     return len(version.body) + 64
 

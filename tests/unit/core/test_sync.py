@@ -109,7 +109,7 @@ def test_a_difference_costs_the_recent_incarnations_and_one_hash() -> None:
     assert net.converged()
     assert net.sent(DigestAsk) == []
     digests = net.sent(Digest)
-    assert {len(d.recent) for d in digests} == {net.limits.recent_incarnations}
+    assert max(len(d.recent) for d in digests) == net.limits.recent_incarnations
     assert all(len(peer.encode(0, d)) < 1_000 for d in digests)
     assert dots_sent(net, "B", "A") == [dot]
     assert dots_sent(net, "A", "B") == []
