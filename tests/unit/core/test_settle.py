@@ -1,0 +1,474 @@
+"""Settle (R5, R6, R8): fingerprints after a session, verdicts, drops into the quarantine, rejoin and repair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kvnode.core.entry import Version, body_of
+from kvnode.core.limits import Limits
+from kvnode.core.messages import Check, End, PathAsk, PathTell, PrintAsk, PrintTell, Versions
+from kvnode.core.path import Path
+from kvnode.core.stamp import stamp_of
+from kvnode.core.ticks import Dot, incarnation
+from tests.support.replicas import WALL, Net, Stranger, enc
+
+Z = incarnation("Z", 1)
+X = Path.parse("x").key
+
+
+def version(path: str, tick: int, value: Any = 1, inc: str = Z, **more: Any) -> Version:
+    packed = None if value is None else enc(value)
+    return Version.make(Dot(inc, tick), {}, body_of(Path.parse(path), stamp_of(WALL), packed, **more))
+
+
+def horizon() -> tuple[Net, Dot]:
+    """A and B are members. C and D (no members, so nobody waits for them) were away when `x` was deleted and the delete
+    was forgotten.
+    """
+    net = Net("A", "B")
+    net.start("C", member=False)
+    net.start("D", member=False)
+    net.link("A", "B", "C")
+    net.link("B", "D")
+    net.run()
+    dot = net.write("A", "x", 1)
+    net.run()
+    for label in "CD":
+        assert net.read(label, "x") == 1
+        net.cut("B", label)
+    net.delete("A", "x")
+    net.run()
+    assert net.at("A", "x") == net.at("B", "x") == ()
+    return net, dot
+
+
+def quarantined(net: Net, label: str) -> list[Dot]:
+    return [q.version.dot for q in net[label].state.quarantine]
+
+
+# -- rejoin ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ends", [("B", "C"), ("C", "B")])
+def test_a_rejoining_old_store_drops_what_was_deleted(ends: tuple[str, str]) -> None:
+    net, dot = horizon()
+    net.nodes["C"].notes.clear()
+    net.link(*ends)
+    net.run()
+    assert [net.at(label, "x") for label in "ABC"] == [(), (), ()]
+    assert net.converged("A", "B", "C")
+    assert quarantined(net, "C") == [dot]
+    assert quarantined(net, "A") == quarantined(net, "B") == []
+    assert "quarantine" in net.nodes["C"].kinds()
+    assert [values for path, values in net.nodes["C"].notes if path == Path.parse("x")] == [()]
+
+
+def test_trace_6_two_old_stores() -> None:
+    net, dot = horizon()
+    net.link("C", "B")
+    net.run()
+    net.link("C", "D")
+    net.run()
+    assert [net.at(label, "x") for label in "ABCD"] == [()] * 4
+    assert net.converged()
+    assert quarantined(net, "D") == [dot]
+
+
+def test_two_old_stores_that_meet_first_keep_it_until_they_hear() -> None:
+    net, _ = horizon()
+    net.link("C", "D")
+    net.run()
+    assert net.read("C", "x") == net.read("D", "x") == 1
+    net.link("D", "A")
+    net.run(net.limits.check_ms + 5_000)
+    assert [net.at(label, "x") for label in "ABCD"] == [()] * 4
+    assert net.converged()
+
+
+def test_what_was_written_while_away_survives_the_rejoin() -> None:
+    net, _ = horizon()
+    over = net.write("C", "x", 2)
+    net.write("C", "y", 3)
+    net.flow()
+    net.link("C", "B")
+    net.run()
+    assert net.converged("A", "B", "C")
+    assert net.read("A", "x") == 2
+    assert net.has("A", over)
+    assert net.read("A", "y") == 3
+    assert quarantined(net, "C") == []
+
+
+def test_an_old_store_of_a_superseded_value_gets_the_new_one() -> None:
+    net, _ = horizon()
+    net.write("B", "x", 9)
+    net.run()
+    net.link("B", "C")
+    net.run()
+    assert net.values("C", "x") == [9]
+    assert net.converged("A", "B", "C")
+
+
+def test_a_deleted_value_in_the_quarantine_is_not_served() -> None:
+    net, _ = horizon()
+    net.link("C", "B")
+    net.run()
+    stranger = Stranger(net, "C")
+    stranger.send(PathAsk(((X, ()),)))
+    (tell,) = stranger.took(PathTell)
+    assert tell.paths == ((X, (), ()),)
+
+
+# -- damaged stores (R6) -----------------------------------------------------------------------------------------------
+
+
+def damaged(*lost: str, doubts: tuple[str, ...] = ("a page was unreadable",)) -> Net:
+    """A, B, C with ten values each; B lost some of its rows and starts again."""
+    net = Net("A", "B", "C")
+    net.mesh("A", "B", "C")
+    for n in range(10):
+        net.write("ABC"[n % 3], f"x.:{n}", n)
+    net.run()
+    store = net.crash("B")
+    for text in lost:
+        del store.rows[Path.parse(text).key]
+    net.start("B", store=store, doubts=doubts)
+    return net
+
+
+@pytest.mark.parametrize("ends", [("A", "B"), ("B", "A")])
+def test_a_lost_record_is_restored_under_doubt(ends: tuple[str, str]) -> None:
+    net = damaged("x.:3", "x.:7")
+    net.link(*ends)
+    net.run()
+    assert net["B"].is_current
+    assert [net.read(label, "x.:3") for label in "ABC"] == [3, 3, 3]
+    assert net.converged()
+    assert all(quarantined(net, label) == [] for label in "ABC")
+
+
+def test_a_store_that_lost_everything_but_a_row_is_restored() -> None:
+    net = damaged(*(f"x.:{n}" for n in range(9)))
+    net.link("B", "C")
+    net.run()
+    assert net.converged()
+
+
+def test_a_doubtful_store_drops_what_was_deleted_meanwhile() -> None:
+    net, _ = horizon()
+    net.restart("C", doubts=("a page was unreadable",), member=False)
+    net.link("C", "B")
+    net.run()
+    assert net["C"].is_current
+    assert net.at("C", "x") == ()
+    assert net.at("A", "x") == ()
+    assert net.converged("A", "B", "C")
+
+
+def test_a_node_that_is_behind_tells_nothing_until_its_first_complete_session() -> None:
+    net = damaged("x.:3")
+    net.nodes["B"].notes.clear()
+    net.cut("A", "C")
+    net.write("A", "x.:4", "new")
+    net.link("B", "A")
+    net.hold("A", "B")
+    net.flow()
+    kinds = []
+    for _ in range(50):
+        got = net.deliver("A", "B", 1)
+        kinds += got
+        net.flow()
+        if not got or net["B"].is_current:
+            break
+        assert net.nodes["B"].notes == []
+    assert net["B"].is_current
+    assert any(isinstance(m, Check) for m in kinds)
+    told = {str(path): values for path, values in net.nodes["B"].notes}
+    assert told["x.:4"] == ("new",)
+    assert told["x.:3"] == (3,)
+    assert len(told) == len(net.nodes["B"].notes)
+
+
+def test_a_rejoin_that_was_cut_is_told_and_goes_on_later() -> None:
+    net = damaged("x.:3")
+    net.write("A", "x.:4", "new")
+    net.nodes["B"].notes.clear()
+    net.link("B", "A")
+    net.hold("A", "B")
+    net.flow()
+    while not any(isinstance(m, Versions) for m in net.deliver("A", "B", 1)):
+        net.flow()
+    net.cut("A", "B")
+    net.flow()
+    assert not net["B"].is_current
+    net.link("B", "C")
+    net.run()
+    assert net["B"].is_current
+    assert net.converged("B", "C")
+
+
+# -- verdicts ----------------------------------------------------------------------------------------------------------
+
+
+def verdict(net: Net, label: str, key: bytes, *dots: Dot) -> tuple[Dot, ...]:
+    """What a node says of these dots at a path."""
+    stranger = Stranger(net, label, session=len(net.strangers) + 50)
+    stranger.send(PathAsk(((key, dots),)))
+    (tell,) = stranger.took(PathTell)
+    ((got, _, gone),) = tell.paths
+    assert got == key
+    return tuple(gone)
+
+
+def test_a_full_peer_judges_what_it_knows_and_does_not_hold() -> None:
+    net = Net("A")
+    first, second = net.write("A", "x", 1), net.write("A", "x", 2)
+    assert verdict(net, "A", X, first, second, Dot(Z, 1)) == (first,)
+
+
+def test_a_peer_that_is_behind_gives_no_verdict() -> None:
+    net = Net("A", "B")
+    net.link("A", "B")
+    net.run()
+    first = net.write("A", "x", 1)
+    net.write("A", "x", 2)
+    net.run()
+    assert verdict(net, "B", X, first) == (first,)
+    net.restart("B", doubts=("a page was unreadable",))
+    assert not net["B"].is_current
+    assert verdict(net, "B", X, first) == ()
+
+
+def test_a_partial_replica_gives_no_verdict() -> None:
+    net = Net("A")
+    net.start("P", view=("x.#",))
+    net.link("A", "P")
+    net.run()
+    first = net.write("A", "x", 1)
+    net.run()
+    net.write("A", "x", 2)
+    net.run()
+    assert first in net["P"].known
+    assert net.read("P", "x") == 2
+    assert verdict(net, "P", X, first) == ()
+
+
+def test_a_verdict_counts_only_if_its_versions_were_taken() -> None:
+    """R3: the successor came from a peer without the mark and was refused, so what it supersedes stays."""
+    net = Net("A")
+    closed, other = incarnation("Y", 1), incarnation("Y", 2)
+    record = {"inc": other, "closes": [closed]}
+    old = version("x", 1, "old")
+    net_peer = Stranger(net, "A")
+    net_peer.send(Versions((version("@.nodes.Y", 1, record, inc=other), old)))
+    net_peer.send(PathTell(((X, (version("x", 1, "new", inc=closed),), (old.dot,)),)))
+    assert not net_peer.is_cut
+    assert net.values("A", "x") == ["old"]
+    assert quarantined(net, "A") == []
+
+
+def test_an_answer_is_atomic_at_its_path() -> None:
+    net = Net("A")
+    old = version("x", 1, "old")
+    stranger = Stranger(net, "A")
+    stranger.send(Versions((old,)))
+    net.flow()
+    net.nodes["A"].notes.clear()
+    stranger.send(PathTell(((X, (version("x", 2, "new"),), (old.dot,)),)))
+    assert net.values("A", "x") == ["new"]
+    assert net.nodes["A"].notes[-1] == (Path.parse("x"), ("new",))
+
+
+def test_an_unchanged_entry_is_not_dropped_twice() -> None:
+    net = Net("A")
+    old = version("x", 1, "old")
+    stranger = Stranger(net, "A")
+    stranger.send(Versions((old,)))
+    for _ in range(3):
+        stranger.send(PathTell(((X, (), (old.dot,)),)))
+    assert quarantined(net, "A") == [old.dot]
+    assert net.at("A", "x") == ()
+    stranger.send(Versions((old,)))
+    assert net.at("A", "x") == ()
+
+
+def test_siblings_of_another_path_cut_the_link() -> None:
+    net = Net("A")
+    stranger = Stranger(net, "A")
+    stranger.send(PathTell(((Path.parse("y").key, (version("x", 1),), ()),)))
+    assert stranger.is_cut
+    assert "another path" in stranger.why
+    mixed = Stranger(net, "A", session=5)
+    mixed.send(PathTell(((X, (version("x", 2), version("y", 3)), ()),)))
+    assert mixed.is_cut
+
+
+# -- the walk ----------------------------------------------------------------------------------------------------------
+
+
+def two_trees(count: int, differing: int, **limits: Any) -> Net:
+    """Two members with equal known; the last one holds some values of the past that the first one does not."""
+    net = Net("A", limits=Limits(**limits))
+    net.start("B", member=False)
+    net.link("A", "B")
+    stranger = Stranger(net, "A")
+    stranger.send(
+        *(
+            Versions(tuple(version(f"x.:{n % 50}.:{n}", n + 1) for n in range(start, start + 100)))
+            for start in range(0, count, 100)
+        )
+    )
+    net.run()
+    assert net.converged()
+    net.cut("A", "B")
+    for n in range(differing):
+        at = n * (count // max(differing, 1))
+        net.delete("A", f"x.:{at % 50}.:{at}")
+    net.run()
+    assert net["A"].state.tombstones == 0
+    net.log.clear()
+    return net
+
+
+@pytest.mark.parametrize("differing", [1, 10, 300])
+def test_a_walk_finds_what_differs(differing: int) -> None:
+    net = two_trees(2_000, differing)
+    net.link("A", "B")
+    net.run()
+    assert net.converged()
+    assert len(quarantined(net, "B")) == differing
+    asked = net.sent(PathAsk, "B", "A")
+    assert sum(len(m.paths) for m in asked) <= differing * 2
+    assert all(len(m.paths) <= net.limits.settle_paths for m in asked)
+    assert all(len(m.ranges) <= 64 for m in net.sent(PrintAsk))
+    # Each level of the walk is one question; a leaf has at most `settle_leaf` paths.
+    assert len(net.sent(PrintAsk, "B", "A")) <= 4 + differing
+
+
+def test_a_walk_over_many_paths_asks_in_parts() -> None:
+    net = two_trees(1_000, 500, settle_paths=20, settle_leaf=5, settle_parts=3)
+    net.link("A", "B")
+    net.run()
+    assert net.converged()
+    assert max(len(m.paths) for m in net.sent(PathAsk, "B", "A")) == 20
+
+
+def test_equal_trees_cost_one_comparison() -> None:
+    net = two_trees(500, 0)
+    net.link("A", "B")
+    net.run()
+    assert net.sent(PrintAsk) == net.sent(PathAsk) == []
+    assert len(net.sent(Check)) == 2
+
+
+def test_writes_during_a_walk_are_neither_lost_nor_dropped() -> None:
+    net = two_trees(600, 200, settle_paths=10)
+    net.link("A", "B")
+    net.hold("A", "B")
+    net.flow()
+    for turn in range(400):
+        if turn < 60:
+            net.write("A", f"x.:{turn % 50}.:{turn * 3}", f"A {turn}")
+            net.write("B", f"x.:{turn % 50}.:{turn * 3}", f"B {turn}")
+            net.delete("B", f"x.:{turn % 50}.:{turn}")
+        net.deliver("A", "B", 1)
+        for link in net.links_of("A", "B"):
+            net["A"].writable(link, net.now)
+        net.flow()
+    net.release("A", "B")
+    net.run(100_000)
+    assert net.converged()
+    lost = [d for d in quarantined(net, "B") if d.inc != Z]
+    assert lost == []
+
+
+def test_a_cut_during_a_walk_does_no_harm() -> None:
+    net = two_trees(600, 200, settle_paths=10)
+    for count in range(6, 30, 3):
+        net.link("A", "B")
+        net.hold("A", "B")
+        net.flow()
+        for _ in range(count):
+            net.deliver("A", "B", 1)
+            net.flow()
+        net.cut("A", "B")
+    net.link("B", "A")
+    net.run()
+    assert net.converged()
+    assert len(quarantined(net, "B")) == 200
+
+
+def test_answers_without_a_question_do_not_start_a_walk() -> None:
+    net = Net("A")
+    stranger = Stranger(net, "A")
+    stranger.introduce()
+    stranger.got.clear()
+    stranger.send(PrintTell(((b"", b"\xff"),), ((b"", b"\xff", 1),), ()), PathTell(()))
+    assert stranger.took(PrintAsk) == stranger.took(PathAsk) == []
+    assert not stranger.is_cut
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        PrintAsk(((b"", b"\xff"),) * 1_000),
+        PathAsk(tuple((Path(("x", n)).key, ()) for n in range(10_000))),
+    ],
+    ids=["ranges", "paths"],
+)
+def test_too_many_questions_cut_the_link(question: Any) -> None:
+    net = Net("A")
+    stranger = Stranger(net, "A")
+    stranger.send(question)
+    assert stranger.is_cut
+    assert not stranger.took(PrintTell)
+
+
+@pytest.mark.parametrize(
+    "bounds", [(b"\xff", b""), (b"", b""), (b"\x01", b"\x00"), (b"\x02zz", b"\x02zz\x00"), (b"", b"\xff" * 9)]
+)
+def test_questions_about_ranges_of_any_shape_are_answered(bounds: tuple[bytes, bytes]) -> None:
+    net = Net("A")
+    for n in range(50):
+        net.write("A", f"x.:{n}", n)
+    stranger = Stranger(net, "A")
+    stranger.send(PrintAsk((bounds,)))
+    (tell,) = stranger.took(PrintTell)
+    assert tell.asked == (bounds,)
+    assert not stranger.is_cut
+
+
+def test_a_peer_that_never_answers_does_not_stop_the_others() -> None:
+    net, _ = horizon()
+    silent = Stranger(net, "C", session=3)
+    silent.introduce()
+    silent.send(End({}, 1, True), Check(1, 1, True))
+    assert silent.took(PrintAsk)
+    net.link("C", "B")
+    net.run()
+    assert net.converged("A", "B", "C")
+
+
+# -- both sides repair themselves --------------------------------------------------------------------------------------
+
+
+def test_each_side_repairs_itself_by_the_others_word() -> None:
+    """Both were away, beyond what the other remembers: each drops what the other knows to be deleted."""
+    net = Net("A", "B")
+    net.link("A", "B")
+    net.write("A", "a", 1)
+    net.write("B", "b", 1)
+    net.run()
+    net.cut("A", "B")
+    for one, other, path in (("A", "B", "b"), ("B", "A", "a")):
+        assert net[one].retire(other, net.now) is None
+        net.delete(one, path)
+    net.run()
+    assert net.at("A", "b") == net.at("B", "a") == ()
+    net.link("A", "B")
+    net.run(100_000)
+    assert net.converged()
+    assert [net.at(label, path) for label in "AB" for path in "ab"] == [()] * 4
+    assert net["A"].members() == {"A", "B"}
