@@ -45,8 +45,9 @@ types: $(STAMP) ## mypy, strict
 contracts: $(STAMP) ## directions of import
 	@PYTHONPATH=agents $(BIN)/lint-imports --no-logo
 
-reference: $(STAMP) ## write docs/reference/config.md from the schema
+reference: $(STAMP) ## write docs/reference/config.md from the schema, cli.md from the commands
 	@$(BIN)/python docs/make_reference.py
+	@$(BIN)/python docs/generate_cli.py
 
 docs: $(STAMP) ## the documentation as a site in site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
