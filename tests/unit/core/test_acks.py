@@ -1,0 +1,580 @@
+"""Acknowledgements (R9): own and relayed, as deltas, durable only; and clones (R3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kvnode.codec import peer
+from kvnode.core.entry import Version, body_of
+from kvnode.core.limits import Limits
+from kvnode.core.messages import Ack, AckState, Digest, Versions
+from kvnode.core.path import Path
+from kvnode.core.stamp import stamp_of
+from kvnode.core.ticks import Dot, Ticks, incarnation
+from tests.support.replicas import WALL, Net, Stranger, enc
+
+Z = incarnation("Z", 1)
+
+
+def version(path: str, tick: int, value: Any = 1, inc: str = Z) -> Version:
+    return Version.make(Dot(inc, tick), {}, body_of(Path.parse(path), stamp_of(WALL), enc(value)))
+
+
+def states(net: Net, source: str, target: str, name: str) -> list[AckState]:
+    """What was said of a node on a link."""
+    return [s for m in net.sent(Ack, source, target) for s in m.states if s.name == name]
+
+
+def linked(*names: str, mesh: bool = False, **options: Any) -> Net:
+    net = Net(*names, **options)
+    if mesh:
+        net.mesh(*names)
+    else:
+        net.link(*names)
+    net.run()
+    net.log.clear()
+    return net
+
+
+# -- what an acknowledgement means -------------------------------------------------------------------------------------
+
+
+def test_only_what_is_durable_is_acknowledged() -> None:
+    net = linked("A", "B")
+    net.nodes["B"].stuck = True
+    dot = net.write("A", "x", 1)
+    net.run(15_000)
+    assert net.has("B", dot)
+    assert net["A"].ackers(dot) == set()
+    net.sync_disk("B")
+    net.run(100)
+    assert net["A"].ackers(dot) == {"B"}
+
+
+def test_an_acknowledgement_may_overtake_the_own_disk() -> None:
+    net = linked("A", "B")
+    net.nodes["A"].stuck = True
+    dot = net.write("A", "x", 1)
+    net.run(100)
+    assert net["A"].ackers(dot) == {"B"}
+    assert not net["A"].durable_here(dot)
+
+
+def test_whoever_waits_is_told_to_look_again() -> None:
+    net = linked("A", "B")
+    before = net.nodes["A"].acked
+    net.write("A", "x", 1)
+    net.run(100)
+    assert net.nodes["A"].acked > before
+    net.run(1_000)
+    still = net.nodes["A"].acked
+    net.run(9_000)
+    assert net.nodes["A"].acked == still
+
+
+def test_acknowledgements_are_relayed() -> None:
+    net = linked(*"ABCD")
+    dot = net.write("A", "x", 1)
+    net.run(1_000)
+    for label in "ABCD":
+        assert net[label].ackers(dot) == set("ABCD") - {label}
+
+
+def test_a_superseded_change_is_acknowledged_by_its_range() -> None:
+    net = linked("A", "B")
+    net.cut("A", "B")
+    dots = [net.write("A", "x", n) for n in range(5)]
+    net.link("A", "B")
+    net.run(100)
+    assert [net["A"].ackers(dot) for dot in dots] == [{"B"}] * 5
+
+
+def test_a_volatile_change_is_acknowledged_when_it_is_held() -> None:
+    net = linked("A", "B")
+    net.write("A", "@.volatile.one", {"pattern": "v"})
+    net.run()
+    net.nodes["B"].stuck = True
+    dot = net.write("A", "v", 1)
+    net.run(100)
+    assert net["A"].ackers(dot) == {"B"}
+    net.restart("B")
+    net.link("A", "B")
+    net.hold("A", "B")
+    net.flow()
+    assert net["A"].ackers(dot) == set()
+
+
+def test_nodes_that_are_no_members_do_not_count() -> None:
+    net = Net("A")
+    net.start("C", member=False)
+    net.link("A", "C")
+    net.run()
+    dot = net.write("A", "x", 1)
+    net.run()
+    assert net.has("C", dot)
+    assert net["A"].ackers(dot) == set()
+
+
+# -- new sessions (R9) -------------------------------------------------------------------------------------------------
+
+
+def test_a_new_process_has_acknowledged_nothing() -> None:
+    net = linked("A", "B")
+    net.nodes["B"].stuck = True
+    net.run()
+    first = net.write("A", "x", 1)
+    net.sync_disk("B")
+    net.run()
+    store = net.nodes["B"].store
+    second = net.write("A", "y", 1)
+    net.flow()
+    net.crash("B")
+    net.start("B", store=store)
+    net.link("A", "B")
+    net.hold("B", "A")
+    net.flow()
+    for _ in range(6):  # the hello of the new process
+        if net["A"].acks.current("B") and not net["A"].ackers(first):
+            break
+        net.deliver("B", "A", 1)
+        net.flow()
+    assert net["A"].ackers(first) == set()
+    net.release("B", "A")
+    net.run()
+    assert net["A"].ackers(first) == net["A"].ackers(second) == {"B"}
+
+
+def test_a_new_process_is_heard_of_behind_a_relay() -> None:
+    net = linked(*"ABC")
+    dot = net.write("A", "x", 1)
+    net.run()
+    store = net.nodes["C"].store.copy()
+    for inc in list(store.known):
+        if inc == dot.inc:
+            store.known[inc] = Ticks.upto(dot.tick - 1)
+    del store.rows[Path.parse("x").key]
+    net.crash("C")
+    net.start("C", store=store)
+    net["C"].linked(999, net.now)  # it lives, but reaches nobody
+    net.run(20_000)
+    net["C"].unlinked(999, net.now)
+    net.link("C", "B")
+    net.run()
+    assert net["A"].ackers(dot) == {"B", "C"}
+    assert net.has("C", dot)
+
+
+def test_the_word_of_an_older_process_does_not_count_for_the_newer_one() -> None:
+    net = Net("A")
+    stranger = Stranger(net, "A", "Y")
+    stranger.introduce()
+    record = version("@.nodes.C", 1, {"inc": Z})
+    dot = Dot(net["A"].state.inc or "", 1)
+    old = AckState("C", 1, 5, {dot.inc: (1, 2)}, (), ())
+    new = AckState("C", 2, 1, {}, (), ())
+    stranger.send(Versions((record,)), Ack((old,)))
+    assert net["A"].ackers(dot) == {"C"}
+    net.run(15_000)
+    stranger.send(Ack((new,)))
+    assert net["A"].ackers(dot) == set()
+    stranger.send(Ack((old,)))  # a repetition is no sign of life
+    assert net["A"].ackers(dot) == set()
+
+
+# -- deltas ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_word_on_a_link_costs_only_the_difference_to_the_digest() -> None:
+    net = linked("A", "B")
+    feeder = Stranger(net, "A", "Y", session=9)
+    feeder.send(Versions(tuple(version(f"z.:{n}", 1, n, incarnation("Z", n)) for n in range(500))))
+    net.run()
+    net.cut("A", "B")
+    net.log.clear()
+    net.link("A", "B")
+    net.run(1_000)
+    first = states(net, "A", "B", "A")[0]
+    assert first.as_digest
+    assert first.known == {}
+    assert net["B"].ackers(Dot(incarnation("Z", 7), 1)) == {"A"}
+    assert sum(len(peer.encode(0, Ack((s,)))) for s in states(net, "A", "B", "A")) < 1_000
+
+
+def test_the_first_word_excepts_what_is_not_durable_yet() -> None:
+    net = linked("A", "B")
+    net.cut("A", "B")
+    net.nodes["B"].stuck = True
+    dot = net.write("B", "x", 1)
+    net.link("A", "B")
+    net.run(1_000)
+    assert net.has("A", dot)
+    assert dot not in (net["A"].acks.current("B") or pytest.fail("no word of B")).known
+    net.sync_disk("B")
+    net.run(100)
+    held = net["A"].acks.current("B")
+    assert held is not None
+    assert dot in held.known
+
+
+def test_a_later_word_carries_what_is_more() -> None:
+    net = linked("A", "B")
+    for n in range(40):  # holes make ranges long
+        net.write("A", f"x.:{n}", n)
+    net.run()
+    net.log.clear()
+    dot = net.write("A", "y", 1)
+    net.run(1_000)
+    said = [s.known for s in states(net, "B", "A", "B") if s.known]
+    assert said == [{dot.inc: (dot.tick, dot.tick + 1)}]
+
+
+def test_acknowledgements_are_joined() -> None:
+    net = linked("A", "B")
+    for n in range(100):
+        net.write("A", f"x.:{n}", n)
+        net.flow()
+    net.run(1_000)
+    assert len(states(net, "B", "A", "B")) <= 2
+
+
+def test_a_process_shows_that_it_lives() -> None:
+    net = linked("A", "B", limits=Limits(beat_ms=1_000))
+    net.run(10_000)
+    beats = [s.beat for s in states(net, "A", "B", "A")]
+    assert 9 <= len(beats) <= 12
+    assert beats == sorted(set(beats))
+
+
+# -- relays ------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_relayed_to_a_peer_that_hears_it_from_the_process_itself() -> None:
+    net = linked(*"ABCD", mesh=True)
+    net.write("A", "x", 1)
+    net.run(30_000)
+    for source in "ABCD":
+        for target in "ABCD":
+            if source != target:
+                assert {s.name for m in net.sent(Ack, source, target) for s in m.states} == {source}
+
+
+def test_relays_do_not_go_round() -> None:
+    net = linked(*"ABCDEF")
+    net.link("F", "A")
+    net.run(5_000)
+    net.log.clear()
+    net.write("A", "x", 1)
+    net.run(5_000)
+    assert len(net.sent(Ack)) < 120
+    net.log.clear()
+    net.run(5_000)
+    assert len(net.sent(Ack)) <= 6 * 2 * 5
+
+
+def test_what_a_peer_missed_with_its_own_link_is_relayed() -> None:
+    net = linked(*"ABC", mesh=True)
+    net.hold("C", "B")
+    dot = net.write("A", "x", 1)
+    net.run(100)
+    assert net["A"].ackers(dot) == {"B", "C"}
+    net.cut("B", "C")  # C's word to B is lost with the link
+    net.run(5_000)
+    assert net["B"].ackers(dot) == {"A", "C"}
+
+
+def test_a_relayed_word_says_how_old_it_is() -> None:
+    net = linked(*"ABC")
+    net.crash("A")
+    net.run(30_000)
+    net.start("D")
+    net.link("C", "D")
+    net.run(1_000)
+    (said,) = states(net, "C", "D", "A")
+    assert 25_000 <= said.age_ms <= 45_000
+
+
+def test_marks_travel_with_the_acknowledgements() -> None:
+    net = linked(*"ABC")
+    net.restart("A")
+    net.link("A", "B")
+    net.run()
+    old = net["A"].state.durable_marks
+    assert len(old) <= 1
+    for label in "BC":
+        held = net[label].acks.current("A")
+        assert held is not None
+        assert held.marks == old
+
+
+# -- before the digest, and hostile words ------------------------------------------------------------------------------
+
+
+def test_words_before_the_digest_is_resolved_wait_for_it() -> None:
+    net = Net("A")
+    stranger = Stranger(net, "A", "Y", session=6)
+    dot = Dot(net["A"].state.inc or "", 1)
+    stranger.send(Versions((version("@.nodes.Y", 1, {"inc": Z}),)))
+    stranger.send(Ack((AckState("Y", 6, 1, {dot.inc: (1, 2)}, (), ()),)))
+    assert net["A"].ackers(dot) == set()
+    stranger.send(Digest({dot.inc: (1, 2), Z: (1, 2)}, 0))
+    assert net["A"].ackers(dot) == {"Y"}
+
+
+def test_words_before_the_digest_are_bounded() -> None:
+    net = Net("A", limits=Limits(early_acks=10))
+    stranger = Stranger(net, "A", "Y", session=6)
+    word = AckState("Y", 6, 1, {}, (), ())
+    for _ in range(10):
+        stranger.send(Ack((word,)))
+    assert not stranger.is_cut
+    stranger.send(Ack((word,)))
+    assert stranger.is_cut
+
+
+def test_an_echo_of_the_own_word_is_ignored() -> None:
+    net = Net("A")
+    stranger = Stranger(net, "A", "Y")
+    stranger.introduce()
+    for beat in (1, 1_000_000):
+        stranger.send(Ack((AckState("A", net["A"].session, beat, {Z: (1, 9)}, (Z,), ("Y",)),)))
+    net.run(60_000)
+    assert not stranger.is_cut
+    assert "duplicate_session" not in net.nodes["A"].kinds()
+
+
+def test_names_and_processes_are_bounded() -> None:
+    net = Net("A", "B", limits=Limits(names=20, sessions_per_name=3))
+    net.link("A", "B")
+    net.run()
+    dot = net.write("A", "x", 1)
+    net.run()
+    stranger = Stranger(net, "A", "Y")
+    stranger.introduce()
+    for n in range(200):
+        stranger.send(Ack((AckState(f"n{n}", 1, 1, {}, (), ()), AckState("Y", n, n, {}, (), ()))))
+    assert not stranger.is_cut
+    assert len(net["A"].acks._held) <= 22
+    assert len(net["A"].acks._held["Y"]) <= 3
+    assert net["A"].ackers(dot) == {"B"}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        AckState("", 1, 1, {}, (), ()),
+        AckState("no name!", 1, 1, {}, (), ()),
+        AckState("Y", 1, 1, {"no incarnation": (1, 2)}, (), ()),
+        AckState("Y", 1, 1, {Z: (2, 1)}, (), ()),
+        AckState("Y", 1, 1, {Z: (1,)}, (), ()),
+        AckState("Y", 1, 1, {Z: (0, 5)}, (), ()),
+        AckState("Y", 1, 1, {Z: (-5, 5)}, (), ()),
+    ],
+    ids=repr,
+)
+def test_malformed_words_cut_the_link(state: AckState) -> None:
+    net = Net("A")
+    stranger = Stranger(net, "A", "Y")
+    stranger.introduce()
+    stranger.send(Ack((state,)))
+    assert stranger.is_cut
+    net.write("A", "x", 1)
+    net.run()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        AckState("Y", 2**64 - 1, 2**64 - 1, {Z: (1, 2**63)}, (Z, "no incarnation"), ("no name!", "")),
+        AckState("Y", 0, 0, {}, (), (), True, -(2**60)),
+        AckState("Y", 0, 0, {}, (), (), True, 2**60),
+        AckState("Y", 77, -(2**60), {}, (), ()),
+    ],
+    ids=repr,
+)
+def test_words_of_any_size_do_no_harm(state: AckState) -> None:
+    net = Net("A", "B")
+    net.link("A", "B")
+    stranger = Stranger(net, "A", "Y")
+    stranger.introduce()
+    stranger.send(Ack((state,)))
+    net.run(60_000)
+    dot = net.write("A", "x", 1)
+    net.run()
+    assert net["A"].ackers(dot) == {"B"}
+    assert net.converged()
+
+
+# -- clones (R3) -------------------------------------------------------------------------------------------------------
+
+
+def cloned(*peers: str) -> Net:
+    """A with a clone A2 that was started from the same store, and B as the third node."""
+    net = Net("A", "B", *peers)
+    net.link("A", "B")
+    net.write("A", "x", 1)
+    net.run()
+    net.start("A2", name="A", store=net.nodes["A"].store.copy())
+    return net
+
+
+def has_alarm(net: Net, label: str) -> bool:
+    return "A" in net[label].acks.duplicates
+
+
+def test_two_linked_processes_of_one_name_are_clones() -> None:
+    net = cloned()
+    dot = net.write("B", "y", 1)
+    net.run()
+    assert net["B"].ackers(dot) == {"A"}
+    net.link("A2", "B")
+    net.run(100)
+    assert has_alarm(net, "B")
+    assert [r.subject for r in net.nodes["B"].reports if r.kind == "duplicate_session"] == ["A"]
+    assert net["B"].ackers(dot) == set()
+
+
+def test_both_clones_writes_live_and_nothing_is_forgotten_meanwhile() -> None:
+    """Trace 11."""
+    net = cloned()
+    net.link("A2", "B")
+    net.run(100)
+    first, second = net.write("A", "p", 1), net.write("A2", "q", 2)
+    net.run(100)
+    assert first.inc != second.inc
+    net.delete("B", "x")
+    net.run(60_000)
+    for label in ("A", "A2", "B"):
+        assert net.read(label, "p") == 1
+        assert net.read(label, "q") == 2
+        assert net.read(label, "x") is None
+    assert len(net.at("B", "x")) == 1
+    assert net.converged()
+
+
+def test_clones_that_write_the_same_path_are_siblings() -> None:
+    net = cloned()
+    net.write("A", "p", 1)
+    net.write("A2", "p", 2)
+    net.link("A2", "B")
+    net.run(100)
+    assert net.values("B", "p") == [1, 2]
+
+
+def test_clones_are_found_through_relays() -> None:
+    net = cloned("C")
+    net.link("A2", "C")
+    net.link("C", "B")
+    net.run(60_000)
+    assert has_alarm(net, "B")
+    assert has_alarm(net, "C")
+    assert has_alarm(net, "A")
+    assert has_alarm(net, "A2")
+
+
+def test_the_alarm_ends_when_one_of_them_has_gone() -> None:
+    net = cloned()
+    net.link("A2", "B")
+    net.run(20_000)
+    net.delete("B", "x")
+    net.run(5_000)
+    assert net.at("B", "x")
+    net.crash("A2")
+    net.run(60_000)
+    assert not has_alarm(net, "B")
+    assert not has_alarm(net, "A")
+    last = [r for r in net.nodes["B"].reports if r.kind == "duplicate_session"][-1]
+    assert last.resolved
+    net.run(60_000)
+    assert net.at("B", "x") == ()
+
+
+@pytest.mark.parametrize("pause", [0, 50, 1_000, 5_000, 60_000])
+def test_a_restart_is_no_clone(pause: int) -> None:
+    net = linked(*"ABC")
+    net.link("C", "A")
+    net.run(30_000)
+    store = net.crash("A")
+    net.run(pause)
+    net.start("A", store=store)
+    net.link("A", "B")
+    net.link("A", "C")
+    net.run(60_000)
+    for label in "ABC":
+        assert "duplicate_session" not in net.nodes[label].kinds()
+
+
+def test_a_late_word_of_the_process_before_is_no_clone() -> None:
+    """C was cut off with the last words of A's old process; it comes back when the new one has lived for a while."""
+    net = linked(*"ABC", "D")
+    net.run(30_000)
+    net.cut("B", "C")
+    net.run(8_000)
+    net.link("A", "D")
+    net.run(1_000)
+    store = net.crash("A")
+    net.start("A", store=store)
+    net.link("A", "B")
+    net.run(12_000)
+    net.link("C", "B")
+    net.run(30_000)
+    for label in "ABCD":
+        assert "duplicate_session" not in net.nodes[label].kinds()
+
+
+def test_a_restart_in_a_row_is_no_clone() -> None:
+    net = linked(*"ABC", mesh=True)
+    for _ in range(5):
+        net.run(1_500)
+        store = net.crash("A")
+        net.start("A", store=store)
+        net.link("A", "B")
+        net.link("A", "C")
+    net.run(60_000)
+    for label in "ABC":
+        assert "duplicate_session" not in net.nodes[label].kinds()
+
+
+# -- an older store (trace 10) -----------------------------------------------------------------------------------------
+
+
+def test_a_restored_store_gets_its_lost_changes_back() -> None:
+    net = linked("A", "B")
+    net.write("A", "x", 1)
+    net.run()
+    backup = net.nodes["A"].store.copy()
+    net.write("A", "x", 2)
+    net.write("A", "y", 2)
+    net.delete("A", "x")
+    net.run()
+    net.crash("A")
+    net.start("A", store=backup)
+    assert net.read("A", "x") == 1
+    net.link("A", "B")
+    net.run(60_000)
+    assert net.converged()
+    assert net.read("A", "y") == 2
+    assert net.at("A", "x") == ()
+    assert "duplicate_session" not in net.nodes["A"].kinds()
+
+
+def test_a_restored_store_hears_from_a_third_node_what_it_lost() -> None:
+    """B, which A meets first, never got the changes; it knows by C's relay that A once had more."""
+    net = linked(*"ABC", mesh=True)
+    net.write("A", "x", 1)
+    net.run()
+    backup = net.nodes["A"].store.copy()
+    net.hold("A", "B")
+    net.hold("C", "B")
+    dot = net.write("A", "x", 2)
+    net.run(100)
+    assert net["C"].ackers(dot) == {"A"}
+    net.crash("A")
+    net.start("A", store=backup)
+    net.link("A", "C")
+    net.run(10_000)
+    assert net.has("A", dot)
+    net.release("C", "B")
+    net.run(60_000)
+    assert net.converged()
