@@ -177,8 +177,7 @@ def _path(elements: tuple[str | int, ...]) -> Path:
     return _new_tuple(Path, elements)
 
 
-def _value(raw: msgspec.Raw) -> Any:
-    data = bytes(raw)
+def _value(data: bytes) -> Any:
     try:
         return unpack(data)
     except ValueCodecError as err:
@@ -187,7 +186,7 @@ def _value(raw: msgspec.Raw) -> Any:
 
 def _sibling(path: Path, sib: Sib, live: bool) -> Sibling:
     body = sib.body
-    value = _value(body.value) if live else ABSENT
+    value = _value(bytes(body.value)) if live else ABSENT
     return Sibling(path, value, Dot(sib.inc, sib.tick), body.stamp, body.author, body.principal, body.expiry)
 
 
@@ -212,7 +211,7 @@ def _fill(kind: type[_R], row: Row) -> _R:
     path = _path(body.path)
     value: Any = ABSENT
     if live:
-        value = _value(body.value if row.value is None else row.value)
+        value = _value(bytes(body.value) if row.value is None else row.value)
     dot = Dot(first.inc, first.tick)
     fields = (path, value, dot, body.stamp, body.author, body.principal, body.expiry)
     if len(row.siblings) == 1 and not row.flags:
@@ -225,5 +224,4 @@ def _fill(kind: type[_R], row: Row) -> _R:
 
 def event_of(row: EventRow) -> EventItem:
     """An event from the wire."""
-    value = _value(msgspec.Raw(row.value))
-    return EventItem(_path(row.path), value, row.author, row.node, row.seq, row.session, row.principal)
+    return EventItem(_path(row.path), _value(row.value), row.author, row.node, row.seq, row.session, row.principal)

@@ -164,7 +164,7 @@ class Mirror:
             return self._dots.pop(key, None) is not None
         told = _PLAIN
         if row.flags & CONFLICT or row.value is not None:
-            told = Told(bool(row.flags & CONFLICT), None if row.value is None else bytes(row.value))
+            told = Told(bool(row.flags & CONFLICT), row.value)
         if self._dots.get(key) == dots and self._odd.get(key, _PLAIN) == told:
             return False
         self._dots[key] = dots

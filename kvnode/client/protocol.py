@@ -259,13 +259,13 @@ STALE: Final = 4
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
     """The reading of an entry. The first `live` siblings hold a value, the winner first; the others are tombstones or
-    expired. `value` is set where the policy joins several values into one, `path` where there is no sibling.
+    expired. `value` is the encoded value where the policy joins several into one, `path` where there is no sibling.
     """
 
     siblings: tuple[Sib, ...]
     live: int
     flags: int = 0
-    value: msgspec.Raw | None = None
+    value: bytes | None = None
     path: Elements | None = None
 
 

@@ -177,7 +177,11 @@ class Session:
         """Dial, and stay connected until the end."""
         try:
             async with self._transport.dial(address) as connection:
-                await self._converse(connection)
+                try:
+                    await self._converse(connection)
+                except (KvError, FrameError, WireError) as err:
+                    connection.close(str(err))
+                    raise
         except DialFailed as err:
             self._failures[address] = unavailable(str(err))
         except KvError as err:
@@ -243,7 +247,7 @@ class Session:
                 call.sent, call.resent = False, True
             elif call.sent:
                 del self._calls[call.id]
-                call.fail(unavailable(f"the connection to {address} broke before the answer came", UNKNOWN))
+                call.fail(unavailable(f"the connection to {address} broke before the answer came ({why})", UNKNOWN))
         for stream in list(self._streams.values()):
             stream.broken()
 

@@ -112,7 +112,7 @@ class RowEncoder:
         now = self._wall_ms()
         values = live(siblings, now)
         flags = (CONFLICT if in_conflict(siblings) else 0) | (0 if self._replica.is_current else STALE)
-        joined: msgspec.Raw | None = None
+        joined: bytes | None = None
         if len(values) > 1:
             values, joined = self._by_policy(siblings, values, now)
         gone = sorted((v for v in siblings if v.is_gone(now)), key=lambda v: v.order, reverse=True)
@@ -125,7 +125,7 @@ class RowEncoder:
         sibs = tuple((v.inc, v.tick, msgspec.Raw(body)) for v, body in zip(versions, bodies, strict=True))
         return encode_part((sibs, len(values), flags, joined, None))
 
-    def _by_policy(self, siblings: Siblings, values: Siblings, now: int) -> tuple[Siblings, msgspec.Raw | None]:
+    def _by_policy(self, siblings: Siblings, values: Siblings, now: int) -> tuple[Siblings, bytes | None]:
         """The live siblings, the winner first, and the joined value if the policy joins."""
         newest = tuple(sorted(values, key=lambda v: v.order, reverse=True))
         policy = self._replica.policy_of(newest[0].details.path)
@@ -134,10 +134,10 @@ class RowEncoder:
             if reading is None:
                 return newest, None
             winner = reading.winner
-            joined = msgspec.Raw(pack(reading.value)) if policy.kind in _JOINING else None
+            joined = pack(reading.value) if policy.kind in _JOINING else None
         except (ValueCodecError, TypeError, RecursionError):  # a sibling whose bytes are no value must harm nobody
             return newest, None
-        if joined is not None and bytes(joined) == bytes(winner.details.value):
+        if joined is not None and joined == bytes(winner.details.value):
             joined = None
         return (winner, *(v for v in newest if v is not winner)), joined
 
