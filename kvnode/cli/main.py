@@ -42,10 +42,11 @@ class _Root(KvGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """An own command, or a plug-in's; completion never imports a plug-in."""
         found = super().get_command(ctx, cmd_name)
-        if found is None and not ctx.resilient_parsing and cmd_name in (plugins := _plugins()):
-            found = plugins[cmd_name].load()
-            self.commands[cmd_name] = found
-        return found
+        if found is not None or cmd_name not in (plugins := _plugins()):
+            return found
+        if ctx.resilient_parsing:
+            return click.Command(cmd_name, add_help_option=False)
+        return plugins[cmd_name].load()
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Own commands, then plug-ins'."""

@@ -45,6 +45,8 @@ class FakeClient:
     fails: Exception | None = None
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     tick: int = 100
+    address: str = ""
+    timeout_s: float = 0.0
 
     def put(self, *readings: Reading) -> FakeClient:
         """Enter these."""
@@ -86,7 +88,7 @@ class FakeClient:
         return [self._write(Path.parse(str(op.path)), getattr(op, "value", ABSENT), op.expect) for op in ops]
 
     @asynccontextmanager
-    async def tree(self, path: Path, pattern: Any = None, depth: int | None = None) -> AsyncIterator[Any]:
+    async def tree(self, path: Path, pattern: Pattern | None = None, depth: int | None = None) -> AsyncIterator[Any]:
         self._called("tree", path, pattern, depth)
 
         async def rows() -> AsyncIterator[Reading]:
@@ -95,10 +97,10 @@ class FakeClient:
 
         yield rows()
 
-    def _below(self, path: Path, pattern: Any, depth: int | None) -> Iterator[Reading]:
+    def _below(self, path: Path, pattern: Pattern | None, depth: int | None) -> Iterator[Reading]:
         for at in sorted(self.entries, key=lambda p: p.key):
             rest = at[len(path) :]
-            fits = pattern is None or Pattern(str(pattern)).matches(rest)
+            fits = pattern is None or pattern.matches(at)
             if at.is_below(path) and fits and (depth is None or len(rest) <= depth):
                 yield self.entries[at]
 
