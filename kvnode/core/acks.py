@@ -12,8 +12,8 @@ from typing import Final
 
 from . import marks
 from .effects import Now
-from .link import Link, Telling
-from .messages import Ack, AckState
+from .link import Link, Telling, Told
+from .messages import Ack, AckState, Process
 from .state import State
 from .sync import SendTo, read_ranges
 from .ticks import EMPTY, Dot, Incarnation, Known, Ticks, check_name, is_volatile, volatile_twin
@@ -27,7 +27,7 @@ class Held:
     born: int
     known: Known = field(default_factory=Known)
     marks: frozenset[Incarnation] = frozenset()
-    links: tuple[str, ...] = ()
+    links: tuple[Process, ...] = ()
     beat: int = -1
     alive: int = 0
 
@@ -105,9 +105,9 @@ class Acks:
 
     def _tell(self, link: Link, name: str, held: Held, changed: Iterable[Incarnation], now: Now) -> None:
         """Relay, unless the peer hears it from the process itself. The first word on a link tells everything."""
-        if (name == link.name and held.session == link.session) or name in link.links:
-            return
         key = (name, held.session)
+        if key == (link.name, link.session) or key in link.links:
+            return
         telling = link.tell.setdefault(key, Telling(set() if key in link.told else None))
         if telling.changed is not None:
             telling.changed.update(changed)
@@ -136,34 +136,35 @@ class Acks:
         if states:
             self._send(link, Ack(tuple(states)))
 
-    def _state_of(
-        self, link: Link, key: tuple[str, int], changed: set[Incarnation] | None, now: Now
-    ) -> AckState | None:
+    def _state_of(self, link: Link, key: Process, changed: set[Incarnation] | None, now: Now) -> AckState | None:
         name, session = key
         if key == (self._state.name, self._state.session):
-            mine = tuple(sorted(link.name for link in self._links.values() if link.introduced))
-            marks_here = tuple(sorted(self._state.durable_marks))
-            ranges = self._ranges(link, key, self._state.durable, changed)
-            return AckState(name, session, self.beat, ranges, marks_here, mine, changed is None)
-        for held in self._held.get(name, ()):
-            if held.session == session:
-                ranges = self._ranges(link, key, held.known, changed)
-                return AckState(
-                    name, session, held.beat, ranges, tuple(sorted(held.marks)), held.links, changed is None
-                )
-        return None
+            mine = tuple(sorted((k.name, k.session) for k in self._links.values() if k.introduced))
+            held = Held(session, 0, self._state.durable, self._state.durable_marks, mine, self.beat, now.mono)
+        else:
+            found = next((h for h in self._held.get(name, ()) if h.session == session), None)
+            if found is None:
+                return None
+            held = found
+        told = link.told.setdefault(key, Told())
+        ranges = self._ranges(link, told, held.known, changed)
+        marks_there = tuple(sorted(held.marks))
+        new_marks = None if marks_there == told.marks else marks_there
+        new_links = None if held.links == told.links else held.links
+        told.marks, told.links = marks_there, held.links
+        age = max(now.mono - held.alive, 0)
+        return AckState(name, session, held.beat, ranges, new_marks, new_links, changed is None, age)
 
     def _ranges(
-        self, link: Link, key: tuple[str, int], of: Known, changed: set[Incarnation] | None
+        self, link: Link, told: Told, of: Known, changed: set[Incarnation] | None
     ) -> dict[Incarnation, tuple[int, ...]]:
         """What is more than was told; the first time, the incarnations in which `of` is not as in our last digest."""
         if changed is None:
             said = link.said
-            link.told[key] = dict(of.map)
+            told.known = dict(of.map)
             return {inc: of[inc].bounds for inc in sorted({*of.map, *said.map}) if of[inc] != said[inc]}
-        told = link.told.setdefault(key, {})
-        more = {inc: of[inc] - told.get(inc, EMPTY) for inc in sorted(changed)}
-        told.update((inc, of[inc]) for inc in changed)
+        more = {inc: of[inc] - told.known.get(inc, EMPTY) for inc in sorted(changed)}
+        told.known.update((inc, of[inc]) for inc in changed)
         return {inc: ticks.bounds for inc, ticks in more.items() if ticks}
 
     # -- receiving -------------------------------------------------------------------------------------------
@@ -181,11 +182,11 @@ class Acks:
         if fresh:
             self._sign_of_life(ack, held, now)
         direct = ack.name == link.name and ack.session == link.session
-        news = bool(changed) or (fresh and frozenset(ack.marks) != held.marks)
+        new_marks = held.marks if ack.marks is None or not (fresh or direct) else frozenset(ack.marks)
+        news = bool(changed) or new_marks != held.marks
+        held.marks = new_marks
         if not (news or fresh):
             return False
-        if fresh or direct:
-            held.marks = frozenset(ack.marks)
         if direct:
             self._direct(link, held, changed, now)
         self._adopt(held)
@@ -218,14 +219,15 @@ class Acks:
 
     def _direct(self, link: Link, held: Held, changed: set[Incarnation], now: Now) -> None:
         """The peer's own word: what it has need not be sent, and what it no longer hears itself must be relayed."""
-        had, link.links = link.links, frozenset(held.links)
+        gone = link.linked_to(held.links)
         link.marks = held.marks
         if link.est is not None:
             for inc in changed:
                 link.est.union(inc, held.known[inc])
-        for name in sorted(had - link.links):
+        for name, session in sorted(gone):
             for other in self._held.get(name, ()):
-                self._tell(link, name, other, other.known.map, now)
+                if other.session == session:
+                    self._tell(link, name, other, other.known.map, now)
 
     def _adopt(self, held: Held) -> None:
         """A mark that somebody has holds here, too (R3), unless nothing of its incarnation is missing anywhere."""
@@ -266,7 +268,8 @@ class Acks:
         that lived at the same time for a while are clones (R3).
         """
         first = held.beat < 0
-        held.beat, held.links = ack.beat, ack.links
+        held.beat = ack.beat
+        held.links = held.links if ack.links is None else ack.links
         lived = now.mono - max(ack.age_ms, 0)
         held.alive = max(held.alive, lived)
         if first:
@@ -287,13 +290,17 @@ class Acks:
             alive > since and min(alive, held.alive) - max(born, held.born) >= grace for born, alive in lives
         )
 
-    def both_linked(self, link: Link) -> None:
-        """Two links to two processes of one name that both spoke after their hello."""
-        for other in self._links.values():
-            if other is link or other.name != link.name or other.session == link.session:
-                continue
-            if other.heard_after_hello and link.heard_after_hello:
-                self._flag(link.name)
+    def rival_spoke(self, link: Link, now: Now) -> None:
+        """A message came from a process while there is a newer link to another one of its name. A link that is only half
+        dead says nothing, so the older process lives, and for longer than a restart takes.
+        """
+        before = now.mono - self._state.limits.duplicate_grace_ms
+        others = (k for k in self._links.values() if k.name == link.name and k.session != link.session)
+        if any(link.greeted_at <= other.greeted_at <= before for other in others):
+            self._flag(link.name)
+        for held in self._held.get(link.name, ()):
+            if held.session == link.session:
+                held.alive = now.mono
 
     def _flag(self, name: str) -> None:
         if name in self.duplicates:
@@ -312,7 +319,6 @@ class Acks:
         cleared = False
         for name in sorted(self.duplicates):
             alive = {h.session for h in self._held.get(name, ()) if h.alive > since}
-            alive |= {link.session for link in self._links.values() if link.name == name}
             if len(alive) + (name == self._state.name) < 2:
                 self.duplicates.discard(name)
                 cleared = True

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .effects import LinkId
 from .entry import Version
-from .messages import AckState, KeyRange
+from .messages import AckState, KeyRange, Process
 from .path import Pattern
 from .ticks import Incarnation, Known, Ticks
 
@@ -40,6 +41,15 @@ class Telling:
 
 
 @dataclass(slots=True)
+class Told:
+    """What the peer has heard of one process."""
+
+    known: dict[Incarnation, Ticks] = field(default_factory=dict)
+    marks: tuple[Incarnation, ...] | None = None
+    links: tuple[Process, ...] | None = None
+
+
+@dataclass(slots=True)
 class Link:
     """State of a link. `dialled`: this side opened it. `est` is None until the peer's digest is resolved."""
 
@@ -52,8 +62,12 @@ class Link:
     view: tuple[Pattern, ...] | None = None
     partial: bool = False
     marks: frozenset[Incarnation] = frozenset()
-    links: frozenset[str] = frozenset()
-    heard_after_hello: bool = False
+    links: frozenset[Process] = frozenset()
+    near: frozenset[str] = frozenset()
+    """The names among `links`."""
+    greeted_at: int = 0
+    rivals: bool = False
+    """There are, or were, links to another process of the same name."""
     said: Known = field(default_factory=Known)
     """`known` as our hello or last digest told it."""
     est: Known | None = None
@@ -84,9 +98,9 @@ class Link:
     settled: bool = False
     introduced: bool = False
     """The estimate was resolved once, so acknowledgements are told from there on."""
-    tell: dict[tuple[str, int], Telling] = field(default_factory=dict)
-    told: dict[tuple[str, int], dict[Incarnation, Ticks]] = field(default_factory=dict)
-    """What the peer has heard of a process's durable known: an acknowledgement carries what is more."""
+    tell: dict[Process, Telling] = field(default_factory=dict)
+    told: dict[Process, Told] = field(default_factory=dict)
+    """What the peer has heard of each process: an acknowledgement carries what is more, or new."""
     early_acks: list[AckState] = field(default_factory=list)
     """Acknowledgements that came before the digest they refer to was resolved."""
     ack_at: int | None = None
@@ -98,10 +112,11 @@ class Link:
         """Whether the hello came."""
         return bool(self.name)
 
-    @property
-    def takes_all(self) -> bool:
-        """Whether the peer is a full replica."""
-        return not self.partial
+    def linked_to(self, processes: Iterable[Process]) -> frozenset[Process]:
+        """The peer's own links are these; gives those that are no longer among them."""
+        had, self.links = self.links, frozenset(processes)
+        self.near = frozenset(name for name, _ in self.links)
+        return had - self.links
 
     def sees(self, path: tuple[str | int, ...]) -> bool:
         """Whether the peer's view has this path."""

@@ -15,6 +15,9 @@ from .ticks import Dot, Incarnation
 
 Ranges = Mapping[Incarnation, tuple[int, ...]]
 
+Process = tuple[str, int]
+"""A process: the node's name and the session id."""
+
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
 
@@ -28,7 +31,7 @@ class Hello(Message, frozen=True, array_like=True, tag=1):
 
     `session` is random per process; `marks` are the closed incarnations whose closing record is durable here (R3);
     `view` the patterns of a partial replica, None for a full one (R8); `known_hash` the hash of all of `known`;
-    `links` the names this node is linked to.
+    `links` the processes this node is linked to.
     """
 
     protocol_min: int
@@ -41,7 +44,7 @@ class Hello(Message, frozen=True, array_like=True, tag=1):
     features: tuple[str, ...]
     view: tuple[str, ...] | None
     known_hash: int
-    links: tuple[str, ...]
+    links: tuple[Process, ...]
 
 
 class Digest(Message, frozen=True, array_like=True, tag=2):
@@ -95,8 +98,8 @@ class AckState(msgspec.Struct, frozen=True, array_like=True):
     """What a process of a member holds durably: the listed incarnations replace what was said of them before.
 
     `beat` counts up as long as the process lives, and `age_ms` tells how long ago it gave that sign of life, as far as
-    the relaying nodes can tell; `marks` and `links` are complete, as in :class:`Hello`. With
-    `as_digest` all incarnations that are not listed are held as far as the sender's own digest on this link said: so
+    the relaying nodes can tell; `marks` and `links` are complete, as in :class:`Hello`, or None if they are as this
+    link last told them. With `as_digest` all incarnations that are not listed are held as far as the sender's own digest on this link said: so
     the first word about a process costs only the difference.
     """
 
@@ -104,8 +107,8 @@ class AckState(msgspec.Struct, frozen=True, array_like=True):
     session: int
     beat: int
     known: Ranges
-    marks: tuple[Incarnation, ...]
-    links: tuple[str, ...]
+    marks: tuple[Incarnation, ...] | None
+    links: tuple[Process, ...] | None
     as_digest: bool = False
     age_ms: int = 0
 

@@ -281,7 +281,7 @@ class Replica:
             features,
             view,
             state.known.hash(),
-            tuple(sorted(other.name for other in self.links.values() if other.ready)),
+            tuple(sorted((other.name, other.session) for other in self.links.values() if other.ready)),
         )
         self._send(link, hello)
 
@@ -330,9 +330,8 @@ class Replica:
         if not link.ready:
             self._cut(link, "the first message was not a hello", now)
             return
-        if not link.heard_after_hello:
-            link.heard_after_hello = True
-            self.acks.both_linked(link)
+        if link.rivals:
+            self.acks.rival_spoke(link, now)
         handler = self._handlers.get(type(message))
         if handler is not None:  # else one of a newer minor version, or of the link layer (R11)
             handler(link, message, now)
@@ -363,7 +362,8 @@ class Replica:
             self._cut(link, problem, now, fatal=True)
             return
         link.name, link.session = check_name(hello.name), hello.session
-        link.features, link.links = frozenset(hello.features), frozenset(hello.links)
+        link.features, link.greeted_at = frozenset(hello.features), now.mono
+        link.linked_to(hello.links)
         link.marks = frozenset(hello.marks)
         if hello.view is not None:
             link.partial, link.view = True, tuple(Pattern(text) for text in hello.view)
@@ -390,7 +390,10 @@ class Replica:
     def _redundant(self, link: Link, now: Now) -> bool:
         """Two links to one process: both ends keep the one dialled by the smaller name, else the newer one."""
         for other in list(self.links.values()):
-            if other is link or other.session != link.session or other.name != link.name:
+            if other is link or other.name != link.name:
+                continue
+            if other.session != link.session:
+                link.rivals = other.rivals = True
                 continue
             marks.hit("redundant-link")
             keep = self._preferred(other, link)
@@ -511,7 +514,7 @@ class Replica:
         for link in self.links.values():
             if link is source or not link.ready or not link.sees(event.path):
                 continue
-            if source is None or (event.name not in link.links and event.name != link.name):
+            if source is None or ((event.name, event.session) not in link.links and event.session != link.session):
                 self._send(link, event)
 
     # -- time and effects ------------------------------------------------------------------------------------

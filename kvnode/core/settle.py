@@ -111,7 +111,7 @@ class Settle:
     def on_paths(self, link: Link, message: PathTell, now: Now) -> None:
         """Take the versions, then drop what the peer knows and does not hold."""
         for key, siblings, gone in message.paths:
-            if siblings and siblings[0].key != key:
+            if any(v.key != key for v in siblings):
                 raise ValueError("siblings of another path")
             taken = [self._take(link, version, now) for version in siblings]
             if any(taken):

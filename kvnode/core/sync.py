@@ -232,7 +232,7 @@ class Sync:
                 continue
             if not self._sees_key(link, version.key):
                 continue
-            if source is not None and (origin in link.links or origin == link.name):
+            if source is not None and (origin in link.near or origin == link.name):
                 marks.hit("lazy-relay")
                 self.mark_dirty(link, version.inc, now)
             elif link.sending is not None or link.window >= self._state.limits.window_bytes:
