@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import anyio
 import anyio.from_thread
+import pytest
 
 from kvagents.onewire.chips import Sensor
 from kvagents.onewire.model import Rom
@@ -123,3 +125,11 @@ def simulated() -> Iterator[Counterpart]:
 
 
 COUNTERPARTS = {"real": real, "tester": tester, "simulated": simulated}
+
+
+def counterparts(*names: str) -> list[Any]:
+    """Parameters for a fixture: these counterparts (default: all), those that need owserver marked so."""
+    return [
+        pytest.param(name, marks=[] if name == "simulated" else [pytest.mark.owserver])
+        for name in names or COUNTERPARTS
+    ]

@@ -28,20 +28,21 @@ from tests.integration.onewire_counterparts import (
     WARM,
     Counterpart,
     ThreadedSimulator,
+    counterparts,
 )
 
-pytestmark = [pytest.mark.anyio, pytest.mark.integration, pytest.mark.owserver]
+pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 CONVERSION_S = 0.8 / SPEED
 
 
-@pytest.fixture(params=COUNTERPARTS)
+@pytest.fixture(params=counterparts())
 def server(request: pytest.FixtureRequest) -> Iterator[Counterpart]:
     with COUNTERPARTS[request.param]() as counterpart:
         yield counterpart
 
 
-@pytest.fixture(params=["real", "simulated"])
+@pytest.fixture(params=counterparts("real", "simulated"))
 def pluggable(request: pytest.FixtureRequest) -> Iterator[Counterpart]:
     with COUNTERPARTS[request.param]() as counterpart:
         yield counterpart
@@ -161,6 +162,7 @@ async def test_precision_is_set_and_shows(pluggable: Counterpart):
             await session.precision(bus, COLD)
 
 
+@pytest.mark.owserver
 async def test_a_client_that_is_not_ours(pluggable: Counterpart):
     """Debian's own ow-shell reads both servers alike."""
 
@@ -239,6 +241,7 @@ async def test_more_clients_than_get_a_persistent_connection(simulator: Threaded
     assert len(done) == 25
 
 
+@pytest.mark.owserver
 async def test_a_dead_adapter():
     """owserver answers, but its bus does not: it says "still working" until our patience ends."""
     adapter = Ha7e([Sensor(WARM, lambda: 21.4375, time.monotonic, speed=SPEED)])
@@ -274,6 +277,7 @@ async def test_localhost_tries_each_address(simulator: ThreadedSimulator):
         assert (await session.scan()).keys() == {WARM}
 
 
+@pytest.mark.owserver
 async def test_a_busy_port_is_not_mistaken_for_our_owserver():
     with RealOwserver(["--tester=DS18B20"]) as first, pytest.raises(RuntimeError, match="ended with status"):
         RealOwserver(["--tester=DS18B20"], port=first.port).start()

@@ -65,10 +65,13 @@ class Option:
 class Link(Generic[Spec]):
     """What a running binding works with: the tree, the clock, and a way to tell how it and its parts fare."""
 
-    def __init__(self, kv: Kv, path: Path, run: Run, reporter: Reporter, random: Callable[[], float]) -> None:
+    def __init__(
+        self, kv: Kv, path: Path, run: Run, reporter: Reporter, random: Callable[[], float], policy: RetryPolicy
+    ) -> None:
         self.kv = kv
         self.path = path
         self.random = random
+        self.policy = policy
         self._run = run
         self._reporter = reporter
         self._node_is_away = False
@@ -164,13 +167,18 @@ class Agent(Generic[Spec]):
         """Run until cancelled. A node that is not there is waited for, for as long as it takes."""
         await self._insist(self._override, "configure")
         await self._insist(self._reporter.load, "read the error records")
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._reporter.run)
-                tasks.start_soon(self._insist, self._watch, "watch the configuration")
-                await self._apply_for_ever(tasks)
-        finally:
-            await self._reporter.farewell()
+        log.info("connected", extra={"configuration": str(self.root)})
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._reporter.run)
+            tasks.start_soon(self._insist, self._watch, "watch the configuration")
+            await self._apply_for_ever(tasks)
+
+    async def farewell(self, kv: Kv) -> None:
+        """Tell the tree that the agent has ended, after :meth:`run`. Raises KvError.
+
+        `kv` is a connection of its own: the one that :meth:`run` used was cancelled along with it.
+        """
+        await self._reporter.farewell(kv)
 
     async def _insist(self, call: Callable[[], Any], what: str) -> None:
         """Call until it succeeds, however often the node goes away."""
@@ -245,6 +253,7 @@ class Agent(Generic[Spec]):
             await supervisor.apply(plan.bindings)
             self._reporter.facts = {**self._reporter.facts, "bindings": supervisor.bindings}
             self._reporter.status_changed()
+            log.info("configured", extra={"bindings": supervisor.bindings, "problems": len(plan.problems)})
 
     def _plan(self, config: Config) -> Plan[Spec]:
         try:
@@ -255,4 +264,4 @@ class Agent(Generic[Spec]):
             return Plan({}, (Problem(self.root, message, code=code),))
 
     async def _run_binding(self, path: Path, spec: Spec, run: Run) -> None:
-        await self.kind.run(path, spec, Link(self._kv, path, run, self._reporter, self._random))
+        await self.kind.run(path, spec, Link(self._kv, path, run, self._reporter, self._random, self._policy))

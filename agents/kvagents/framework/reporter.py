@@ -25,8 +25,6 @@ STATUS_EVERY_S: Final = 60.0
 """The status entry is written at least this often; an older one means that the agent is gone."""
 WRITE_TIMEOUT_S: Final = 5.0
 RETRY_S: Final = 1.0
-FAREWELL_S: Final = 2.0
-"""How long the last write may take when the agent ends."""
 
 
 class Reporter(Watcher):
@@ -115,18 +113,15 @@ class Reporter(Watcher):
             with anyio.move_on_after(STATUS_EVERY_S):
                 await self._wake.wait()
 
-    async def farewell(self) -> None:
-        """Say that the agent ends; gives up after a moment, for the node may be gone too."""
-        with anyio.move_on_after(FAREWELL_S, shield=True):
-            await self._write(state="stopped")
+    async def farewell(self, kv: Kv) -> None:
+        """Say that the agent has ended, and what is still to be said. Raises KvError."""
+        await self._write_all(kv, self.book.take_changed(), "stopped")
 
-    async def _write(self, state: str = "running") -> bool:
+    async def _write(self) -> bool:
         """Write what is new; whether that succeeded. What failed is kept for the next time."""
         changed = self.book.take_changed()
         try:
-            await self._kv.set(self._status_path, self._status(state), timeout=WRITE_TIMEOUT_S, idempotent=True)
-            for path, value in changed.items():
-                await self._write_record(self._place / path[len(self._root) :], value)
+            await self._write_all(self._kv, changed, "running")
         except KvError as error:
             self.book.not_written(changed)
             log.debug("cannot report: %s", error)
@@ -136,12 +131,15 @@ class Reporter(Watcher):
             raise
         return True
 
-    async def _write_record(self, place: Path, value: dict[str, Any] | None) -> None:
-        if value is not None:
-            await self._kv.set(place, value, timeout=WRITE_TIMEOUT_S, idempotent=True)
-            return
-        with suppress(NotFound):  # it was never written
-            await self._kv.delete(place, timeout=WRITE_TIMEOUT_S, idempotent=True)
+    async def _write_all(self, kv: Kv, records: Mapping[Path, dict[str, Any] | None], state: str) -> None:
+        await kv.set(self._status_path, self._status(state), timeout=WRITE_TIMEOUT_S, idempotent=True)
+        for path, value in records.items():
+            place = self._place / path[len(self._root) :]
+            if value is not None:
+                await kv.set(place, value, timeout=WRITE_TIMEOUT_S, idempotent=True)
+                continue
+            with suppress(NotFound):  # it was never written
+                await kv.delete(place, timeout=WRITE_TIMEOUT_S, idempotent=True)
 
     def _status(self, state: str) -> dict[str, Any]:
         return {

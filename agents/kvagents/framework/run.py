@@ -16,13 +16,15 @@ from anyio.abc import TaskStatus
 
 from kvagents.framework.agent import Agent, AgentKind
 from kvagents.framework.logs import set_up_logging
-from kvnode.client import connect, parse_address
+from kvnode.client import KvError, connect, parse_address
 from kvnode.core.path import Path, PathError
 
 log = logging.getLogger(__name__)
 
 DEFAULT_NODE: Final = "127.0.0.1:27590"
 NODE_VARIABLE: Final = "KV_NODE"
+FAREWELL_S: Final = 2.0
+"""How long the last write may take when the agent ends."""
 
 
 async def serve(
@@ -39,11 +41,33 @@ async def serve(
     address or name that is none.
     """
     check_name(kind, name)
-    address = node or os.environ.get(NODE_VARIABLE) or DEFAULT_NODE
+    address = node_address(node)
     parse_address(address)
     task_status.started()
-    async with connect(address, author=f"{kind.kind}/{name}", patient=True) as kv:
-        await Agent(kind, name, kv, overrides=overrides).run()
+    agent: Agent[Any] | None = None
+    author = f"{kind.kind}/{name}"
+    try:
+        async with connect(address, author=author, patient=True) as kv:
+            agent = Agent(kind, name, kv, overrides=overrides)
+            await agent.run()
+    finally:
+        if agent is not None:
+            await _say_goodbye(agent, address, author)
+
+
+async def _say_goodbye(agent: Agent[Any], address: str, author: str) -> None:
+    """The last write; gives up after a moment, for the node may be gone too."""
+    with anyio.move_on_after(FAREWELL_S, shield=True):
+        try:
+            async with connect(address, author=author, timeout=FAREWELL_S) as kv:
+                await agent.farewell(kv)
+        except KvError as error:
+            log.debug("cannot say goodbye: %s", error)
+
+
+def node_address(given: str | None) -> str:
+    """The address of the node: what was given, else ``$KV_NODE``, else the default port on loopback."""
+    return given or os.environ.get(NODE_VARIABLE) or DEFAULT_NODE
 
 
 def check_name(kind: AgentKind[Any], name: str) -> None:
@@ -60,14 +84,14 @@ def main(kind: AgentKind[Any], argv: Sequence[str] | None = None) -> int:
     """The command line of one kind of agent; returns the exit status."""
     parser = _parser(kind)
     args = parser.parse_args(argv)
-    overrides = {o.key: getattr(args, o.key) for o in kind.options if getattr(args, o.key) is not None}
-    set_up_logging(f"{kind.kind}/{args.name}", level=args.log_level)
     try:
-        anyio.run(
-            partial(_run, kind, args.name, args.node, overrides), backend_options={"use_uvloop": _uvloop_is_there()}
-        )
+        check_name(kind, args.name)
+        parse_address(node_address(args.node))
     except ValueError as error:
         parser.error(str(error))
+    overrides = {o.key: getattr(args, o.key) for o in kind.options if getattr(args, o.key) is not None}
+    set_up_logging(f"{kind.kind}/{args.name}", level=args.log_level)
+    anyio.run(partial(_run, kind, args.name, args.node, overrides), backend_options={"use_uvloop": _uvloop_is_there()})
     return 0
 
 

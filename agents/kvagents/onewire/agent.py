@@ -52,7 +52,7 @@ class OneWire(AgentKind[ServerPlan]):
     async def run(self, path: Path, spec: ServerPlan, link: Link[ServerPlan]) -> None:
         """Poll one owserver. Raises :class:`Failed` when it is gone."""
         link.begin(device.path for device in spec.devices)
-        poller = Poller(path, spec, anyio.current_time(), link.random)
+        poller = Poller(path, spec, anyio.current_time(), link.random, link.policy)
         while True:
             # A session lasts for one cycle: an owserver that is asked to stop waits for open connections.
             async with open_session(spec.host, spec.port) as session:

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Final
 
 import anyio
-from anyio.abc import ByteSendStream, SocketStream, TaskStatus
+from anyio.abc import ByteSendStream, Listener, SocketAttribute, SocketStream, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from kvagents.onewire.chips import Sensor
@@ -70,10 +70,14 @@ class SimulatedOwserver:
     async def serve(
         self, host: str = "127.0.0.1", port: int = 0, *, task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        """Listen until cancelled; reports the port."""
+        """Listen until cancelled; reports the port. Raises OSError when it cannot have it."""
         listener = await anyio.create_tcp_listener(local_host=host, local_port=port)
+        task_status.started(listener.extra(SocketAttribute.local_port))
+        await self.serve_on(listener)
+
+    async def serve_on(self, listener: Listener[SocketStream]) -> None:
+        """Serve those who come to `listener`, until cancelled."""
         async with listener:
-            task_status.started(listener.extra(anyio.abc.SocketAttribute.local_port))
             await listener.serve(self._client)
 
     async def _client(self, stream: SocketStream) -> None:
@@ -231,9 +235,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(server: SimulatedOwserver, host: str, port: int) -> None:
+    listener = await anyio.create_tcp_listener(local_host=host, local_port=port)
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyio.create_task_group() as tasks:
-            port = await tasks.start(server.serve, host, port)
+            tasks.start_soon(server.serve_on, listener)
+            port = listener.extra(SocketAttribute.local_port)
             roms = " ".join(str(rom) for rom in server.bus.sensors)
             sys.stdout.write(f"simulated owserver on {host}:{port}: {roms}\n")
             sys.stdout.flush()

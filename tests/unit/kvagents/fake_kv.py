@@ -74,9 +74,9 @@ class FakeKv:
         path: Path | str,
         value: Any,
         *,
-        timeout: float,
+        timeout: float,  # noqa: ASYNC109
         expect: Any = None,
-        idempotent: bool = False,  # noqa: ASYNC109
+        idempotent: bool = False,
     ) -> None:
         await self._round_trip()
         path = _path(path)

@@ -91,6 +91,8 @@ async def running(kv: FakeKv, toy: Toy, **options: Any) -> AsyncIterator[Agent[s
         tasks.start_soon(agent.run)
         yield agent
         tasks.cancel_scope.cancel()
+    if not kv.away:
+        await agent.farewell(kv)
 
 
 @pytest.fixture
@@ -377,12 +379,3 @@ async def test_what_the_node_refuses_is_an_error_of_the_binding(toy: Toy):
         record = kv.at(f"{ERRORS}.a")
         assert record["code"] == "reserved"
         assert "out.a" in record["message"]
-
-
-async def test_ending_does_not_wait_for_a_node_that_is_away(toy: Toy):
-    kv = FakeKv({"agent.toy.t.a": {}})
-    async with running(kv, toy):
-        await anyio.sleep(1)
-        kv.away = True
-        before = anyio.current_time()
-    assert anyio.current_time() - before <= 2.0
