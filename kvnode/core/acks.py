@@ -291,8 +291,8 @@ class Acks:
         )
 
     def rival_spoke(self, link: Link, now: Now) -> None:
-        """A message came from a process while there is a newer link to another one of its name. A link that is only half
-        dead says nothing, so the older process lives, and for longer than a restart takes.
+        """A message came from a process while there is a newer link to another one of its name. A link that is only
+        half dead says nothing, so the older process lives, and for longer than a restart takes.
         """
         before = now.mono - self._state.limits.duplicate_grace_ms
         others = (k for k in self._links.values() if k.name == link.name and k.session != link.session)

@@ -95,12 +95,12 @@ class End(Message, frozen=True, array_like=True, tag=7):
 
 
 class AckState(msgspec.Struct, frozen=True, array_like=True):
-    """What a process of a member holds durably: the listed incarnations replace what was said of them before.
+    """What a process of a member holds durably. What is said of a process is united; it never takes anything back.
 
-    `beat` counts up as long as the process lives, and `age_ms` tells how long ago it gave that sign of life, as far as
-    the relaying nodes can tell; `marks` and `links` are complete, as in :class:`Hello`, or None if they are as this
-    link last told them. With `as_digest` all incarnations that are not listed are held as far as the sender's own digest on this link said: so
-    the first word about a process costs only the difference.
+    `beat` counts up as long as the process lives, and `age_ms` tells how long ago it gave that sign of life, as far
+    as the relaying nodes can tell; `marks` and `links` are complete, as in :class:`Hello`, or None if they are as this
+    link last told them. With `as_digest` all incarnations that are not listed are held as far as the sender's own
+    digest on this link said: so the first word about a process costs only the difference.
     """
 
     name: str
