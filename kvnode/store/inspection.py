@@ -86,8 +86,7 @@ def inspect(db: sqlite3.Connection, where: str) -> Found:
             if table is META and key == TALLY_KEY:
                 stored = _read_tally(row)
                 continue
-            if type(row[2]) is int:
-                seen.add(table.name, row[2])
+            seen.add(table.name, row[2] if type(row[2]) is int else 0)
             if not (table.is_sound(row) and _take(found, table, key, row)):
                 found.damaged.append((table, key))
                 found.doubts.add(f"{name_of_row(table, key)} is damaged (wrong checksum) and left out")

@@ -12,14 +12,14 @@ import contextlib
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Iterable
 from pathlib import PurePath
 from typing import Final
 
 from .checks import Tally
 from .files import next_number, replace
 from .inspection import Doubts, decode_lines, encode_plain, name_of_row
-from .sqlite_errors import CORRUPT, FAILURES, code_of, is_damage
+from .sqlite_errors import CORRUPT, FAILURES, Failure, code_of, is_damage
 from .tables import ALL, DOUBTS_KEY, META, TALLY_KEY, RawRow, Table
 
 _SPLITS: Final = 256
@@ -95,9 +95,9 @@ class _Reader:
 
     def rows(self) -> Generator[RawRow, None, None]:
         """All sound rows that can be read, each once."""
-        table, db = self._table, self._db
-        gap = yield from self._both(b"", _HIGHEST, lambda: table.read(db), lambda: table.read(db, down=True))
-        gaps = deque([gap] if gap else [])
+        gaps: deque[Gap] = deque()
+        if gap := (yield from self._both(b"", _HIGHEST, whole=True)):
+            gaps.append(gap)
         for _ in range(_SPLITS):
             if not gaps or self._hopeless:
                 return
@@ -106,55 +106,73 @@ class _Reader:
             if middle is None:
                 continue
             for part in ((low, middle), (middle, high)):
-                if rest := (yield from self._part(*part)):
-                    gaps.append(rest)
+                if gap := (yield from self._both(*part)):
+                    gaps.append(gap)
 
-    def _part(self, low: bytes, high: bytes) -> Rows:
-        table, db = self._table, self._db
-        return self._both(
-            low,
-            high,
-            lambda: table.read_between(db, low, high),
-            lambda: table.read_between(db, low, high, down=True),
-        )
-
-    def _both(
-        self, low: bytes, high: bytes, up: Callable[[], sqlite3.Cursor], down: Callable[[], sqlite3.Cursor]
-    ) -> Rows:
-        """From the lower end, then from the upper end."""
-        gap = yield from self._run(up, low, high, down=False)
-        if gap is not None and not self._hopeless:
-            gap = yield from self._run(down, *gap, down=True)
+    def _both(self, low: bytes, high: bytes, *, whole: bool = False) -> Rows:
+        """From the lower end, then the upper end. `whole`: all rows, not by a search, which a bad key would mislead."""
+        gap: Gap = (low, high)
+        for down in (False, True):
+            cursor = self._table.reader(self._db, None if whole else gap, down=down)
+            rest = yield from self._run(cursor, gap, down=down)
+            if rest is None:
+                return None
+            gap = rest
+            while not self._hopeless and (smaller := (yield from self._step(gap, down=down))):
+                gap = smaller
         return gap
 
-    def _run(self, query: Callable[[], sqlite3.Cursor], low: bytes, high: bytes, *, down: bool) -> Rows:
+    def _run(self, rows: Iterable[RawRow], gap: Gap, *, down: bool) -> Rows:
         """One run, until the end or an error. Keys must move in its direction: pages may lead back."""
         try:
-            for row in query():
+            for row in rows:
                 self._left -= 1
                 if self._left < 0:
                     self._hopeless = True
-                    return (low, high)
-                if not self._table.is_sound(row):
-                    self._tell(row)
-                    continue
-                key = bytes(row[0])
-                if not low <= key < high:
-                    continue
-                yield row
-                low, high = (low, key) if down else (key + b"\0", high)
+                    return gap
+                if self._is_within(row, gap):
+                    yield row
+                    gap = _less(gap, row, down=down)
         except FAILURES as error:
-            if not is_damage(error) and code_of(error) != _CANTOPEN:
-                raise
-            self._hopeless = code_of(error) not in _LOCAL
-            return (low, high)
+            self._check(error)
+            return gap
         return None
+
+    def _step(self, gap: Gap, *, down: bool) -> Rows:
+        """One row alone. The sqlite3 module reads one row ahead, so a run loses the last row before the error."""
+        try:
+            row = next(iter(self._table.reader(self._db, gap, down=down, limit=1)), None)
+        except FAILURES as error:
+            self._check(error)
+            return None
+        if row is None or not self._is_within(row, gap):
+            return None
+        yield row
+        return _less(gap, row, down=down)
+
+    def _is_within(self, row: RawRow, gap: Gap) -> bool:
+        if not self._table.is_sound(row):
+            self._tell(row)
+            return False
+        return gap[0] <= bytes(row[0]) < gap[1]
+
+    def _check(self, error: Failure) -> None:
+        """Raise what is no damage (the disk fails); note damage that concerns more than a page or a row."""
+        if not is_damage(error) and code_of(error) != _CANTOPEN:
+            raise error
+        self._hopeless = self._hopeless or code_of(error) not in _LOCAL
 
     def _tell(self, row: RawRow) -> None:
         key = bytes(row[0]) if self._table.has_sound_key(row) else b""
         if key not in self._told:
             self._told.add(key)
             self._doubts.add(f"{name_of_row(self._table, key)} is damaged (wrong checksum) and left out")
+
+
+def _less(gap: Gap, row: RawRow, *, down: bool) -> Gap:
+    """The gap without what is now read."""
+    key = bytes(row[0])
+    return (gap[0], key) if down else (key + b"\0", gap[1])
 
 
 def between(low: bytes, high: bytes) -> bytes | None:

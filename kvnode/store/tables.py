@@ -7,6 +7,7 @@ that is not UTF-8 raises nothing.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from typing import Any, Final
 
 from .checks import Tally, row_sum
@@ -48,9 +49,16 @@ class Table:
         """All rows as they are, ascending by key or (`down`) descending."""
         return db.execute(f"{self._read} DESC" if down else self._read)
 
-    def read_between(self, db: sqlite3.Connection, low: bytes, high: bytes, *, down: bool = False) -> sqlite3.Cursor:
-        """The rows with keys from `low` up to, not including, `high`."""
-        return db.execute(f"{self._part} DESC" if down else self._part, (low, high))
+    def reader(
+        self, db: sqlite3.Connection, gap: tuple[bytes, bytes] | None, *, down: bool = False, limit: int = -1
+    ) -> Iterator[RawRow]:
+        """As :meth:`read`, but an error comes with the first row; `gap`: only keys from the first up to, not including,
+        the second.
+        """
+        if gap is None:
+            yield from self.read(db, down=down)
+        else:
+            yield from db.execute(f"{self._part} {'DESC' if down else 'ASC'} LIMIT {limit}", gap)
 
     def put(self, db: sqlite3.Connection, tally: Tally, key: bytes, record: bytes | None) -> None:
         """Set or (None) remove a row and keep the tally."""

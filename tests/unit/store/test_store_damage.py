@@ -1,0 +1,462 @@
+"""Damage to a SQLite store: what is wrong is never given, what is missing is told, what can be read is saved."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from kvnode.core.path import Path as KvPath
+from kvnode.store import files
+from kvnode.store.base import StoreFull, StoreTooNew
+from kvnode.store.checks import row_sum
+from kvnode.store.inspection import MAX_DOUBTS
+from kvnode.store.salvage import between
+from kvnode.store.sqlite import FILE_NAME, PAGE_BYTES, SqliteStore
+from kvnode.testing.store_contract import Held, persist, read_all
+
+Raw = Callable[..., int]
+KEY = KvPath(("home", 3, "sensor10")).key
+INC = f"node7~{7:016x}"
+
+
+def held(directory: Path) -> Held:
+    store = SqliteStore(directory)
+    try:
+        return read_all(store.load())
+    finally:
+        store.close()
+
+
+def answer(directory: Path) -> None:
+    """What a process does after doubts: it loads, and commits its known."""
+    store = SqliteStore(directory)
+    read_all(store.load())
+    store.commit([persist(1, meta={"answered": b"yes"})])
+    store.close()
+
+
+def without(mapping: Mapping[Any, Any], *keys: Any) -> dict[Any, Any]:
+    return {key: value for key, value in mapping.items() if key not in keys}
+
+
+def names(directory: Path) -> set[str]:
+    return set(os.listdir(directory)) - {f"{FILE_NAME}.lock"}
+
+
+# -- single rows -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE rows SET record = zeroblob(length(record)) WHERE key = ?",
+        "UPDATE rows SET record = substr(record, 2) WHERE key = ?",
+        "UPDATE rows SET record = CAST(record AS TEXT) WHERE key = ?",
+        "UPDATE rows SET record = 7 WHERE key = ?",
+        "UPDATE rows SET record = (SELECT record FROM rows LIMIT 1) WHERE key = ?",
+        "UPDATE rows SET sum = sum + 1 WHERE key = ?",
+        "UPDATE rows SET sum = 'x' WHERE key = ?",
+        "UPDATE rows SET sum = x'00' WHERE key = ?",
+    ],
+)
+def test_a_damaged_record_is_left_out_and_named(filled: Path, everything: Held, raw: Raw, statement: str) -> None:
+    assert raw(statement, KEY) == 1
+    found = held(filled)
+    assert found.rows == without(everything.rows, KEY)
+    assert (found.known, found.meta) == (everything.known, everything.meta)
+    assert found.doubts == (
+        f"{filled / FILE_NAME}: the entry home.:3.sensor10 is damaged (wrong checksum) and left out",
+    )
+    answer(filled)
+    assert held(filled).doubts == ()
+    assert held(filled).rows == without(everything.rows, KEY)
+    assert names(filled) == {FILE_NAME}
+
+
+def test_a_flipped_bit_in_the_file_is_left_out_and_named(filled: Path, everything: Held) -> None:
+    record = everything.rows[KEY]
+    data = bytearray((filled / FILE_NAME).read_bytes())
+    at = data.index(record[:40])
+    data[at + 5] ^= 0x10
+    (filled / FILE_NAME).write_bytes(data)
+    found = held(filled)
+    assert found.rows == without(everything.rows, KEY)
+    assert len(found.doubts) == 1
+    assert "home.:3.sensor10" in found.doubts[0]
+
+
+def test_a_vanished_row_is_noticed(filled: Path, everything: Held, raw: Raw) -> None:
+    raw("DELETE FROM rows WHERE key = ?", KEY)
+    found = held(filled)
+    assert found.rows == without(everything.rows, KEY)
+    assert found.doubts == (f"{filled / FILE_NAME}: 1 of 300 entries are missing",)
+    answer(filled)
+    assert held(filled).doubts == ()
+
+
+def test_vanished_known_ticks_are_noticed(filled: Path, everything: Held, raw: Raw) -> None:
+    raw("DELETE FROM known WHERE inc = ?", INC)
+    found = held(filled)
+    assert found.known == without(everything.known, INC)
+    assert found.doubts == (f"{filled / FILE_NAME}: 1 of 40 sets of known ticks are missing",)
+
+
+def test_vanished_identity_is_noticed(filled: Path, everything: Held, raw: Raw) -> None:
+    raw("DELETE FROM meta WHERE key = 'name3'")
+    found = held(filled)
+    assert found.meta == without(everything.meta, "name3")
+    assert found.doubts == (f"{filled / FILE_NAME}: 1 of 5 items of identity are missing",)
+
+
+def test_a_row_that_came_from_elsewhere_is_noticed(filled: Path, raw: Raw, tmp_path: Path) -> None:
+    other = SqliteStore(tmp_path / "other")
+    other.load()
+    other.commit([persist(1, {b"\x02zzz\0": b"record"})])
+    other.close()
+    raw(f"ATTACH '{tmp_path / 'other' / FILE_NAME}' AS other")
+    with closing(sqlite3.connect(filled / FILE_NAME)) as db, db:
+        db.execute(f"ATTACH '{tmp_path / 'other' / FILE_NAME}' AS other")
+        db.execute("INSERT INTO main.rows SELECT * FROM other.rows")
+    assert held(filled).doubts == (f"{filled / FILE_NAME}: 301 entries are there, 300 were stored",)
+
+
+def test_rows_that_fell_back_to_an_older_state_are_noticed(tmp_path: Path) -> None:
+    """Two counters of one shape went from 5 to 6, and the page that holds both fell back: each row is sound, and the
+    changes of a linear checksum would cancel.
+    """
+    store = SqliteStore(tmp_path)
+    store.load()
+    store.commit([persist(1, {b"\x02a\0": b"count 5", b"\x02b\0": b"count 5"})])
+    store.close()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as db:
+        before = db.execute("SELECT * FROM rows").fetchall()
+    store.load()
+    store.commit([persist(1, {b"\x02a\0": b"count 6", b"\x02b\0": b"count 6"})])
+    store.close()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as db, db:
+        db.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", before)
+    found = held(tmp_path)
+    assert found.doubts == (f"{tmp_path / FILE_NAME}: some of 2 entries are not what was stored last",)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM meta WHERE key = '!tally'",
+        "UPDATE meta SET value = zeroblob(length(value)) WHERE key = '!tally'",
+        "UPDATE meta SET value = 3 WHERE key = '!tally'",
+        "UPDATE meta SET sum = sum + 1 WHERE key = '!tally'",
+    ],
+)
+def test_a_lost_tally_is_a_doubt(filled: Path, everything: Held, raw: Raw, statement: str) -> None:
+    assert raw(statement) == 1
+    found = held(filled)
+    assert (found.rows, found.known, found.meta) == (everything.rows, everything.known, everything.meta)
+    assert found.doubts == (
+        f"{filled / FILE_NAME}: the tally of its rows is missing or damaged, so rows may be missing",
+    )
+    answer(filled)
+    assert held(filled).doubts == ()
+
+
+def test_many_doubts_are_counted(filled: Path, raw: Raw) -> None:
+    raw("UPDATE rows SET sum = sum + 1")
+    found = held(filled)
+    assert not found.rows
+    assert len(found.doubts) == MAX_DOUBTS + 1
+    assert found.doubts[-1] == f"{filled / FILE_NAME}: and 200 more like these"
+
+
+# -- the file as a whole -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "not a store of kvnode"),
+        (b"garbage " * 1000, "file is not a database"),
+        (b"SQLite format 3\0" + bytes(4080), "file is not a database"),
+        (bytes(8192), "file is not a database"),
+    ],
+)
+def test_a_file_that_is_no_database_is_kept_and_replaced(filled: Path, content: bytes, why: str) -> None:
+    (filled / FILE_NAME).write_bytes(content)
+    found = held(filled)
+    assert (found.rows, found.known, found.meta) == ({}, {}, {})
+    assert len(found.doubts) == 1
+    assert why in found.doubts[0]
+    assert f"kept as {filled / FILE_NAME}.damaged-1" in found.doubts[0]
+    assert (filled / f"{FILE_NAME}.damaged-1").read_bytes() == content
+    assert held(filled) == found
+    answer(filled)
+    assert held(filled).doubts == ()
+    assert "answered" in held(filled).meta
+
+
+def test_another_programs_database_is_kept(filled: Path) -> None:
+    (filled / FILE_NAME).unlink()
+    with closing(sqlite3.connect(filled / FILE_NAME)) as db, db:
+        db.execute("CREATE TABLE notes (text)")
+        db.execute("INSERT INTO notes VALUES ('mine')")
+    found = held(filled)
+    assert "it is not a store of kvnode" in found.doubts[0]
+    with closing(sqlite3.connect(filled / f"{FILE_NAME}.damaged-1")) as db:
+        assert db.execute("SELECT text FROM notes").fetchall() == [("mine",)]
+
+
+@pytest.mark.parametrize("statement", ["PRAGMA application_id = 1", "PRAGMA user_version = 0", "DROP TABLE known"])
+def test_what_is_not_ours_any_more_is_saved_into_a_new_file(
+    filled: Path, everything: Held, raw: Raw, statement: str
+) -> None:
+    raw(statement)
+    found = held(filled)
+    assert (found.rows, found.meta) == (everything.rows, everything.meta)
+    assert found.known == ({} if "known" in statement else everything.known)
+    assert "saved 300 entries" in found.doubts[-1]
+
+
+def test_keys_of_another_type_or_order_are_damage(filled: Path, everything: Held, raw: Raw) -> None:
+    raw("UPDATE rows SET key = CAST(key AS TEXT) WHERE key = ?", KEY)
+    found = held(filled)
+    assert found.rows == without(everything.rows, KEY)
+    assert "a key in the table rows has the wrong type" in found.doubts[-1]
+    assert (filled / f"{FILE_NAME}.damaged-1").exists()
+
+
+def test_a_truncated_file_gives_what_is_left(filled: Path, everything: Held) -> None:
+    data = (filled / FILE_NAME).read_bytes()
+    (filled / FILE_NAME).write_bytes(data[: len(data) * 3 // 4])
+    found = held(filled)
+    assert found.doubts
+    assert found.rows.items() <= everything.rows.items()
+    assert 0 < len(found.rows) < 300
+    assert (filled / f"{FILE_NAME}.damaged-1").read_bytes() == data[: len(data) * 3 // 4]
+
+
+def leaves(data: bytearray) -> list[int]:
+    """The offsets of leaf pages that hold entries."""
+    return [
+        at
+        for at in range(PAGE_BYTES, len(data), PAGE_BYTES)
+        if data[at] == 0x0A and b"sensor" in data[at : at + PAGE_BYTES]
+    ]
+
+
+def test_unreadable_pages_cost_only_what_they_held(filled: Path, everything: Held) -> None:
+    """Three broken pages with sound ones between them: both ends and both middles are saved."""
+    data = bytearray((filled / FILE_NAME).read_bytes())
+    pages = leaves(data)
+    broken = [pages[len(pages) * part // 8] for part in (1, 4, 6)]
+    lost = set()
+    for at in broken:
+        lost |= {key for key in everything.rows if key in data[at : at + PAGE_BYTES]}
+        data[at : at + PAGE_BYTES] = b"\xee" * PAGE_BYTES
+    (filled / FILE_NAME).write_bytes(data)
+    found = held(filled)
+    assert found.rows == without(everything.rows, *lost)
+    assert len(found.rows) > 200
+    assert (found.known, found.meta) == (everything.known, everything.meta)
+    assert found.doubts
+
+
+def test_each_damaged_file_is_kept_under_its_own_number(filled: Path) -> None:
+    for number in (1, 2, 3):
+        (filled / FILE_NAME).write_bytes(b"bad %d" % number * 100)
+        assert f"damaged-{number}" in held(filled).doubts[-1]
+    (filled / f"{FILE_NAME}.damaged-2").unlink()
+    (filled / FILE_NAME).write_bytes(b"bad 4" * 100)
+    held(filled)
+    assert names(filled) == {FILE_NAME, *(f"{FILE_NAME}.damaged-{n}" for n in (1, 3, 4))}
+    assert (filled / f"{FILE_NAME}.damaged-3").read_bytes() == b"bad 3" * 100
+
+
+def test_doubts_of_before_are_not_lost_in_a_salvage(filled: Path, raw: Raw) -> None:
+    (filled / FILE_NAME).write_bytes(b"garbage" * 1000)
+    first = held(filled).doubts
+    raw("PRAGMA application_id = 1")
+    second = held(filled).doubts
+    assert first[0] in second
+    assert len(second) == 2
+
+
+def test_a_log_without_its_file_is_kept_and_told(filled: Path) -> None:
+    (filled / FILE_NAME).rename(filled / f"{FILE_NAME}-wal")
+    found = held(filled)
+    assert (found.rows, found.known) == ({}, {})
+    assert "the file is gone, its log is there" in found.doubts[0]
+    assert f"{FILE_NAME}.damaged-1-wal" in names(filled)
+
+
+def test_a_later_schema_is_refused_in_one_line_and_left_alone(filled: Path, raw: Raw) -> None:
+    raw("PRAGMA user_version = 99")
+    before = (filled / FILE_NAME).read_bytes()
+    with pytest.raises(StoreTooNew) as error:
+        held(filled)
+    assert (error.value.found, error.value.supported) == (99, 1)
+    assert str(error.value).startswith(f"{filled / FILE_NAME}: has schema 99, this kvnode knows schemas up to 1; ")
+    assert "\n" not in str(error.value)
+    assert (filled / FILE_NAME).read_bytes() == before
+    assert names(filled) == {FILE_NAME}
+
+
+# -- a process that dies while it salvages ---------------------------------------------------------------------------
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_salvage_that_is_cut_short_is_finished_by_the_next_process(
+    master: Path, everything: Held, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: bool
+) -> None:
+    """The process dies before, or right after, each rename."""
+    data = bytearray((master / FILE_NAME).read_bytes())
+    page = leaves(data)[2]
+    data[page : page + PAGE_BYTES] = b"\xee" * PAGE_BYTES
+    for step in range(20):
+        directory = tmp_path / str(step)
+        directory.mkdir()
+        (directory / FILE_NAME).write_bytes(data)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "rename", dying_rename(step, before))
+            try:
+                held(directory)
+                break
+            except Died:
+                pass
+        check_salvaged(directory, everything, bytes(data))
+    assert step >= 3, "fewer renames than a swap has"
+
+
+def dying_rename(step: int, before: bool) -> Callable[[str, str], None]:
+    left = step
+    rename = os.rename
+
+    def dying(source: str, target: str) -> None:
+        nonlocal left
+        if os.path.exists(source):
+            left -= 1
+        if left == -1 and before:
+            raise Died
+        rename(source, target)
+        if left == -1:
+            raise Died
+
+    return dying
+
+
+def check_salvaged(directory: Path, everything: Held, damaged_file: bytes) -> None:
+    found = held(directory)
+    assert 200 < len(found.rows) < 300
+    assert found.rows.items() <= everything.rows.items()
+    assert (found.known, found.meta) == (everything.known, everything.meta)
+    assert "was damaged" in found.doubts[-1]
+    assert held(directory) == found
+    kept = {name for name in names(directory) if ".damaged-" in name}
+    assert damaged_file in [(directory / name).read_bytes() for name in kept]
+    assert names(directory) == {FILE_NAME, *kept}
+
+
+def test_half_a_new_file_is_thrown_away(filled: Path, everything: Held) -> None:
+    (filled / f"{FILE_NAME}.new").write_bytes(b"half")
+    assert held(filled) == everything
+    assert names(filled) == {FILE_NAME}
+
+
+def test_no_room_for_a_salvage_leaves_everything_as_it_was(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (filled / FILE_NAME).write_bytes(b"garbage" * 1000)
+
+    def no_room(path: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_sync", no_room)
+        with pytest.raises(StoreFull):
+            held(filled)
+    assert names(filled) == {FILE_NAME}
+    assert (filled / FILE_NAME).read_bytes() == b"garbage" * 1000
+    assert "file is not a database" in held(filled).doubts[0]
+
+
+# -- any damage ------------------------------------------------------------------------------------------------------
+
+offsets = st.integers(0, 1 << 30)
+edits = st.one_of(
+    st.tuples(st.just("bytes"), offsets, st.binary(min_size=1, max_size=40)),
+    st.tuples(st.just("header"), offsets, st.binary(min_size=1, max_size=12)),
+    st.tuples(st.just("page"), offsets, st.sampled_from([b"\0", b"\xff", b"\x0a", b"\x02", b"\xa5"])),
+    st.tuples(st.just("copy"), offsets, offsets),
+    st.tuples(st.just("cut"), offsets, st.none()),
+)
+
+
+def damaged(data: bytes, changes: list[Any]) -> bytes:
+    out = bytearray(data)
+    for kind, offset, what in changes:
+        at = offset % max(len(out), 1)
+        page = at - at % PAGE_BYTES
+        if kind == "bytes":
+            out[at : at + len(what)] = what
+        elif kind == "header":
+            out[page + at % 12 : page + at % 12 + len(what)] = what
+        elif kind == "page":
+            out[page : page + PAGE_BYTES] = what * PAGE_BYTES
+        elif kind == "copy":
+            source = what % max(len(out), 1)
+            out[page : page + PAGE_BYTES] = out[source - source % PAGE_BYTES :][:PAGE_BYTES]
+        else:
+            del out[at:]
+    return bytes(out)
+
+
+@given(st.lists(edits, min_size=1, max_size=4))
+@example([("bytes", 60, b"\x7f")])  # user_version: reads as a later schema
+@example([("page", PAGE_BYTES, b"\0")])  # the root of a table
+def test_no_damage_gives_wrong_rows_or_goes_unnoticed(master: Path, changes: list[Any]) -> None:
+    from_master = held(master)
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        (directory / FILE_NAME).write_bytes(damaged((master / FILE_NAME).read_bytes(), changes))
+        try:
+            found = held(directory)
+        except StoreTooNew:
+            return
+        assert found.rows.items() <= from_master.rows.items()
+        assert found.known.items() <= from_master.known.items()
+        assert found.meta.items() <= from_master.meta.items()
+        assert found.doubts or found == from_master
+        assert held(directory) == found
+        answer(directory)
+        after = held(directory)
+        assert (after.rows, after.known, after.doubts) == (found.rows, found.known, ())
+
+
+@given(st.binary(max_size=6), st.binary(max_size=6))
+def test_the_middle_lies_between(a: bytes, b: bytes) -> None:
+    low, high = sorted((a, b))
+    middle = between(low, high)
+    if middle is None:
+        assert high[: len(low)] == low or low == high
+    else:
+        assert low < middle < high
+
+
+def test_known_that_is_stored_but_no_ticks_is_damage(filled: Path, everything: Held) -> None:
+    """Sound by its checksum, written by a program with a mistake."""
+    record = b"\x92\x05\x01"
+    with closing(sqlite3.connect(filled / FILE_NAME)) as db, db:
+        args = (record, row_sum("known", INC.encode(), record), INC)
+        db.execute("UPDATE known SET bounds = ?, sum = ? WHERE inc = ?", args)
+    found = held(filled)
+    assert found.known == without(everything.known, INC)
+    assert INC in found.doubts[0]
