@@ -286,7 +286,10 @@ class Peers:
                 waiting.wake()
 
     def _note_local_host(self, link: Link) -> None:
-        local = link.connection.stream.extra(SocketAttribute.local_address, None)
+        try:
+            local = link.connection.stream.extra(SocketAttribute.local_address, None)
+        except (OSError, ValueError, AttributeError):  # what uvloop and asyncio say of a socket that is gone already
+            return
         if isinstance(local, tuple) and local[0] not in self.local_hosts:
             self.local_hosts.add(local[0])
             self.on_local_host()
