@@ -221,8 +221,6 @@ class Replica:
         version = Version.make(Dot(inc, tick), vector_over(over, inc), body)
         state.add(key, version)
         self.sync.offer(version, None, now)
-        if is_volatile(inc):
-            self.acks.grown((inc,), now)
         return Wrote(version.dot, stamp)
 
     def _write_own(self, change: Change, now: Now) -> None:
@@ -443,8 +441,6 @@ class Replica:
             state.report("clock_skew", name_of(inc), f"{name_of(inc)} writes {ahead / 1000:.0f} s ahead of this clock")
         state.add(version.key, version)
         self.sync.offer(version, link, now)
-        if is_volatile(inc):
-            self.acks.grown((inc,), now)
         return True
 
     def _same(self, version: Version) -> None:
@@ -537,7 +533,6 @@ class Replica:
         self.sync.wake(now)
         voided = self.forget.wake(now)
         self.sync.dirty_others(voided, None, now)
-        self.acks.grown([i for i in voided if is_volatile(i)], now) if voided else None
         self.identity.wake(now)
         if self.acks.wake(now):
             self.forget.soon(now)
@@ -562,6 +557,10 @@ class Replica:
         """What is to be done now, in order; see :mod:`.effects`."""
         if self.state.nodes_changed:
             self.identity.look(self._last)
+            self.forget.soon(self._last)
+        if self.state.volatile_grown:
+            self.acks.grown(self.state.volatile_grown, self._last)
+            self.state.volatile_grown.clear()
             self.forget.soon(self._last)
         self.sync.flush()
         return self.state.take()

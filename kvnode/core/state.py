@@ -84,6 +84,8 @@ class State:
         self._rows: dict[bytes, None] = {}
         self._known_changed: dict[Incarnation, None] = {}
         self._marks_changed = False
+        self.volatile_grown: dict[Incarnation, None] = {}
+        """Volatile incarnations of which more is held (which is their "durable", R7) and not acknowledged yet."""
         self._token = 0
         self._pending: deque[tuple[int, dict[Incarnation, Ticks], frozenset[Incarnation]]] = deque()
         self._sends: list[Send | Close] = []
@@ -177,6 +179,7 @@ class State:
         self.known.add(inc, version.tick)
         if is_volatile(inc):
             self.durable.add(inc, version.tick)
+            self.volatile_grown[inc] = None
         else:
             self._known_changed[inc] = None
         if merged.added:
@@ -200,6 +203,7 @@ class State:
             return False
         if is_volatile(inc):
             self.durable.union(inc, ticks)
+            self.volatile_grown[inc] = None
         else:
             self._known_changed[inc] = None
         return True
