@@ -147,25 +147,29 @@ class Acks:
                 return None
             held = found
         told = link.told.setdefault(key, Told())
-        ranges = self._ranges(link, told, held.known, changed)
+        ranges, as_digest = self._ranges(link, told, held.known, changed)
         marks_there = tuple(sorted(held.marks))
         new_marks = None if marks_there == told.marks else marks_there
         new_links = None if held.links == told.links else held.links
         told.marks, told.links = marks_there, held.links
         age = max(now.mono - held.alive, 0)
-        return AckState(name, session, held.beat, ranges, new_marks, new_links, changed is None, age)
+        return AckState(name, session, held.beat, ranges, new_marks, new_links, as_digest, age)
 
     def _ranges(
         self, link: Link, told: Told, of: Known, changed: set[Incarnation] | None
-    ) -> dict[Incarnation, tuple[int, ...]]:
-        """What is more than was told; the first time, the incarnations in which `of` is not as in our last digest."""
+    ) -> tuple[dict[Incarnation, tuple[int, ...]], bool]:
+        """What is more than was told; the first time everything, as the difference to our last digest (then the second
+        result is true) if that is shorter.
+        """
         if changed is None:
             said = link.said
+            differing = [inc for inc in sorted({*of.map, *said.map}) if of[inc] != said[inc]]
             told.known = dict(of.map)
-            return {inc: of[inc].bounds for inc in sorted({*of.map, *said.map}) if of[inc] != said[inc]}
+            as_digest = len(differing) <= len(of.map)
+            return {inc: of[inc].bounds for inc in (differing if as_digest else sorted(of.map))}, as_digest
         more = {inc: of[inc] - told.known.get(inc, EMPTY) for inc in sorted(changed)}
         told.known.update((inc, of[inc]) for inc in changed)
-        return {inc: ticks.bounds for inc, ticks in more.items() if ticks}
+        return {inc: ticks.bounds for inc, ticks in more.items() if ticks}, False
 
     # -- receiving -------------------------------------------------------------------------------------------
 
@@ -189,7 +193,8 @@ class Acks:
             return False
         if direct:
             self._direct(link, held, changed, now)
-        self._adopt(held)
+        if ack.name in self._state.members:
+            self._adopt(held)
         for other in self._links.values():
             if other is not link and other.introduced:
                 self._tell(other, ack.name, held, changed, now)
