@@ -23,9 +23,9 @@ A node takes its settings from four places. Each wins over those before it:
 
 `kv node run --show-config` with the same options prints every setting in force and where it comes from, and ends.
 
-The file is YAML 1.2, so `on`, `12:30` and `2026-01-01` are text, and `true` and `false` are the only truth values. Anchors
-and tags are refused. Relative paths start from the folder in which the node is started. What is wrong is told all at
-once, a line each, with the place to mend it:
+The file is YAML 1.2, so `on`, `12:30` and `2026-01-01` are text, and `true` and `false` are the only truth values.
+Anchors and tags are refused. Relative paths start from the folder in which the node is started. What is wrong is told
+all at once, a line each, with the place to mend it:
 
 ```text
 node.yaml:3: lisen: expected a known key; did you mean listen?
