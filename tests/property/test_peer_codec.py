@@ -49,7 +49,18 @@ def _tuples(of: st.SearchStrategy[Any], max_size: int = 3) -> st.SearchStrategy[
 
 _ranges = st.dictionaries(_incs, st.sets(st.integers(1, 30), max_size=6).map(lambda t: Ticks.of(*t).bounds), max_size=3)
 _key_ranges = _tuples(st.tuples(_some_keys, _some_keys))
-_acks = st.builds(m.AckState, _names, _u64, _u64, _ranges, _tuples(_incs), _tuples(_names), st.booleans())
+_processes = _tuples(st.tuples(_names, _u64))
+_acks = st.builds(
+    m.AckState,
+    _names,
+    _u64,
+    _u64,
+    _ranges,
+    st.none() | _tuples(_incs),
+    st.none() | _processes,
+    st.booleans(),
+    st.integers(0, 2**40),
+)
 
 MESSAGES: st.SearchStrategy[m.Message] = st.one_of(
     st.builds(
@@ -64,9 +75,9 @@ MESSAGES: st.SearchStrategy[m.Message] = st.one_of(
         _tuples(st.text(max_size=3)),
         st.none() | _tuples(st.text(max_size=3)),
         _u64,
-        _tuples(_names),
+        _processes,
     ),
-    st.builds(m.Digest, _ranges, _u64),
+    st.builds(m.Digest, _ranges, _u64, st.booleans()),
     st.builds(m.DigestAsk, st.none() | _tuples(st.integers(0, 63))),
     st.builds(m.DigestBuckets, _tuples(_u64, 64)),
     st.builds(m.DigestParts, _tuples(st.integers(0, 63)), _ranges),

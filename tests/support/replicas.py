@@ -320,8 +320,13 @@ class Net:
             case Acked():
                 node.acked += 1
 
+    def unstick(self, label: str) -> None:
+        """The disk of a node answers again."""
+        self.nodes[label].stuck = False
+        self.sync_disk(label)
+
     def sync_disk(self, label: str) -> None:
-        """The disk of a node has everything that it was given."""
+        """The disk of a node has everything that it was given by now."""
         node = self.nodes[label]
         while node.waiting:
             persist = node.waiting.popleft()

@@ -27,9 +27,10 @@ def version(
 
 KEY = PATH.key
 ALL: list[m.Message] = [
-    m.Hello(1, 2, "kvnode", "A", 2**64 - 1, A, (B,), ("behind",), ("a.#",), 2**64 - 1, ("B", "C")),
+    m.Hello(1, 2, "kvnode", "A", 2**64 - 1, A, (B,), ("behind",), ("a.#",), 2**64 - 1, (("B", 1), ("C", 2**64 - 1))),
     m.Hello(1, 1, "", "A", 0, None, (), (), None, 0, ()),
     m.Digest({A: (1, 2), B: (1, 3, 5, 9)}, 77),
+    m.Digest({A: ()}, 0, True),
     m.DigestAsk(),
     m.DigestAsk((0, 63)),
     m.DigestBuckets(tuple(range(64))),
@@ -37,7 +38,7 @@ ALL: list[m.Message] = [
     m.Versions(()),
     m.Versions((version(), version(B, 7, {A: 1, C: 9}, b"sig"), version(volatile_twin(A), expiry=5))),
     m.End({A: (1, 2)}, 3, True),
-    m.Ack((m.AckState("A", 1, 2, {A: (1, 2)}, (B,), ("C",), True), m.AckState("B", 1, 2, {}, (), ()))),
+    m.Ack((m.AckState("A", 1, 2, {A: (1, 2)}, (B,), (("C", 5),), True, 99), m.AckState("B", 1, 2, {}, None, None))),
     m.PrintAsk(((b"", b"\xff"), (b"a", b"b"))),
     m.PrintTell(((b"", b"\xff"),), ((b"", b"a", 2**64 - 1),), ((b"a", b"\xff", ((KEY, 5),)),)),
     m.PathAsk(((KEY, (Dot(A, 1), Dot(B, 2))),)),

@@ -338,7 +338,7 @@ def test_an_echo_of_the_own_word_is_ignored() -> None:
     stranger = Stranger(net, "A", "Y")
     stranger.introduce()
     for beat in (1, 1_000_000):
-        stranger.send(Ack((AckState("A", net["A"].session, beat, {Z: (1, 9)}, (Z,), ("Y",)),)))
+        stranger.send(Ack((AckState("A", net["A"].session, beat, {Z: (1, 9)}, (Z,), (("Y", 77),)),)))
     net.run(60_000)
     assert not stranger.is_cut
     assert "duplicate_session" not in net.nodes["A"].kinds()
@@ -386,7 +386,7 @@ def test_malformed_words_cut_the_link(state: AckState) -> None:
 @pytest.mark.parametrize(
     "state",
     [
-        AckState("Y", 2**64 - 1, 2**64 - 1, {Z: (1, 2**63)}, (Z, "no incarnation"), ("no name!", "")),
+        AckState("Y", 2**64 - 1, 2**64 - 1, {Z: (1, 2**63)}, (Z, "no incarnation"), (("no name!", 0), ("", 2**64 - 1))),
         AckState("Y", 0, 0, {}, (), (), True, -(2**60)),
         AckState("Y", 0, 0, {}, (), (), True, 2**60),
         AckState("Y", 77, -(2**60), {}, (), ()),
@@ -409,6 +409,10 @@ def test_words_of_any_size_do_no_harm(state: AckState) -> None:
 # -- clones (R3) -------------------------------------------------------------------------------------------------------
 
 
+ALARM_MS = 20_000
+"""Two beats: by then two living processes of one name must have been noticed."""
+
+
 def cloned(*peers: str) -> Net:
     """A with a clone A2 that was started from the same store, and B as the third node."""
     net = Net("A", "B", *peers)
@@ -429,7 +433,7 @@ def test_two_linked_processes_of_one_name_are_clones() -> None:
     net.run()
     assert net["B"].ackers(dot) == {"A"}
     net.link("A2", "B")
-    net.run(100)
+    net.run(ALARM_MS)
     assert has_alarm(net, "B")
     assert [r.subject for r in net.nodes["B"].reports if r.kind == "duplicate_session"] == ["A"]
     assert net["B"].ackers(dot) == set()
@@ -439,7 +443,7 @@ def test_both_clones_writes_live_and_nothing_is_forgotten_meanwhile() -> None:
     """Trace 11."""
     net = cloned()
     net.link("A2", "B")
-    net.run(100)
+    net.run(ALARM_MS)
     first, second = net.write("A", "p", 1), net.write("A2", "q", 2)
     net.run(100)
     assert first.inc != second.inc
