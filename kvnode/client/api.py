@@ -23,7 +23,7 @@ from . import protocol as p
 from .errors import NotFound, ProtocolError, refused, unavailable
 from .items import Absent, Del, Put, Reading, Written, reading_of
 from .session import Options, Session
-from .streams import DumpStream, EventStream, Scope, TreeStream, WatchStream
+from .streams import RESUME_WAIT_S, DumpStream, EventStream, Scope, TreeStream, WatchStream
 
 Expect = Iterable[Dot] | Absent | None
 """What a write expects: the live dots that were read (``reading.dots``), ABSENT, or None for anything."""
@@ -118,11 +118,13 @@ class Client:
         depth: int | None = None,
         *,
         latest: bool = False,
+        wait_s: float = RESUME_WAIT_S,
     ) -> WatchStream:
         """Like :meth:`tree`, then :class:`Uptodate`, then every :class:`Change`. With `latest`, a watcher that is too
-        slow skips values; without, it is told so by a :class:`Gap`.
+        slow skips values; without, it is told so by a :class:`Gap`. After a reconnect, a node that has not heard yet of
+        what was seen before is given `wait_s` seconds for it; then there is a Gap, too.
         """
-        return WatchStream(self._session, _scope(path, pattern, depth), latest=latest)
+        return WatchStream(self._session, _scope(path, pattern, depth), latest=latest, wait_s=wait_s)
 
     async def conflicts(self, path: Path | str = ROOT) -> list[Reading]:
         """The entries at and below `path` where concurrent versions stand side by side."""

@@ -27,6 +27,8 @@ from .wire import cost_of, known_of
 
 WINDOW: Final = 4_096
 """Credits of a stream: so many rows, or KiB, wait here at most (and one message)."""
+RESUME_WAIT_S: Final = 10.0
+"""How long a node may take to learn what a resuming watch was told elsewhere."""
 
 T = TypeVar("T")
 
@@ -182,17 +184,19 @@ class WatchStream(Stream[Item]):
     says :class:`.items.Gap`.
     """
 
-    def __init__(self, session: Session, scope: Scope, *, latest: bool = False, window: int = WINDOW) -> None:
-        super().__init__(session, window)
+    def __init__(self, session: Session, scope: Scope, *, latest: bool = False, wait_s: float = RESUME_WAIT_S) -> None:
+        super().__init__(session)
         self._scope: Final = scope
         self._latest: Final = latest
+        self._wait_ms: Final = int(wait_s * 1000)
         self._mirror: Final = Mirror()
 
     def request(self) -> p.Message:
         """Ask for what is new."""
         context, mirrored = self._mirror.request()
-        scope = self._scope
-        return p.Watch(self._id, scope.path, scope.pattern, scope.depth, self._latest, self.credits, context, mirrored)
+        path, pattern, depth = self._scope.path, self._scope.pattern, self._scope.depth
+        credits, wait_ms = self.credits, self._wait_ms
+        return p.Watch(self._id, path, pattern, depth, self._latest, credits, context, mirrored, wait_ms)
 
     def _message(self, message: p.Answer, size: int) -> None:
         match message:
