@@ -17,7 +17,7 @@ from anyio.abc import TaskStatus
 from kvagents.framework.agent import Agent, AgentKind
 from kvagents.framework.logs import set_up_logging
 from kvnode.client import KvError, connect, parse_address
-from kvnode.core.path import Path, PathError
+from kvnode.core.path import Path
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +40,7 @@ async def serve(
     The node need not be there yet. `overrides` are written into the agent's own entry first. Raises ValueError for an
     address or name that is none.
     """
-    check_name(kind, name)
-    address = node_address(node)
-    parse_address(address)
+    address = _checked(kind, name, node)
     task_status.started()
     agent: Agent[Any] | None = None
     author = f"{kind.kind}/{name}"
@@ -65,33 +63,26 @@ async def _say_goodbye(agent: Agent[Any], address: str, author: str) -> None:
             log.debug("cannot say goodbye: %s", error)
 
 
-def node_address(given: str | None) -> str:
-    """The address of the node: what was given, else ``$KV_NODE``, else the default port on loopback."""
-    return given or os.environ.get(NODE_VARIABLE) or DEFAULT_NODE
-
-
-def check_name(kind: AgentKind[Any], name: str) -> None:
-    """Whether `name` can be one element of a path. Raises ValueError."""
-    try:
-        path = Path(("agent", kind.kind, name))
-    except PathError as error:
-        raise ValueError(str(error)) from None
-    if not name or len(path) != 3:
+def _checked(kind: AgentKind[Any], name: str, node: str | None) -> str:
+    """The address of the node, if it and the agent's name are such. Raises ValueError."""
+    if not name:
         raise ValueError("the name of an agent must not be empty")
+    Path(("agent", kind.kind, name))
+    address = node or os.environ.get(NODE_VARIABLE) or DEFAULT_NODE
+    parse_address(address)
+    return address
 
 
 def main(kind: AgentKind[Any], argv: Sequence[str] | None = None) -> int:
     """The command line of one kind of agent; returns the exit status."""
     parser = _parser(kind)
     args = parser.parse_args(argv)
+    set_up_logging(f"{kind.kind}/{args.name}", level=args.log_level)
     try:
-        check_name(kind, args.name)
-        parse_address(node_address(args.node))
+        run = partial(run_until_signal, kind, args.name, args.node, options_of(kind, vars(args)))
+        anyio.run(run, backend_options={"use_uvloop": _uvloop_is_there()})
     except ValueError as error:
         parser.error(str(error))
-    overrides = {o.key: getattr(args, o.key) for o in kind.options if getattr(args, o.key) is not None}
-    set_up_logging(f"{kind.kind}/{args.name}", level=args.log_level)
-    anyio.run(partial(_run, kind, args.name, args.node, overrides), backend_options={"use_uvloop": _uvloop_is_there()})
     return 0
 
 
@@ -105,26 +96,31 @@ def _parser(kind: AgentKind[Any]) -> argparse.ArgumentParser:
     parser.add_argument("--node", metavar="ADDRESS", help=f"node: HOST:PORT or unix:PATH (${NODE_VARIABLE})")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     for option in kind.options:
-        parser.add_argument(f"--{option.key}", metavar=option.metavar, help=option.help, type=_reader(option.read))
+        parser.add_argument(f"--{option.key}", metavar=option.metavar, help=option.help)
     return parser
 
 
-def _reader(read: Any) -> Any:
-    """argparse hides the text of a ValueError, and shows that of its own error."""
+def options_of(kind: AgentKind[Any], given: Mapping[str, str | None]) -> dict[str, Any]:
+    """The attributes that command line options stand for. Raises ValueError."""
+    found: dict[str, Any] = {}
+    for option in kind.options:
+        text = given.get(option.key)
+        if text is not None:
+            try:
+                found[option.key] = option.read(text)
+            except ValueError as error:
+                raise ValueError(f"--{option.key}: {error}") from None
+    return found
 
-    def checked(text: str) -> Any:
-        try:
-            return read(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
 
-    return checked
-
-
-async def _run(kind: AgentKind[Any], name: str, node: str | None, overrides: Mapping[str, Any]) -> None:
+async def run_until_signal(
+    kind: AgentKind[Any], name: str, node: str | None, overrides: Mapping[str, Any] | None = None
+) -> None:
+    """:func:`serve` until SIGINT or SIGTERM. Raises ValueError for an address or name that is none."""
+    address = _checked(kind, name, node)
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyio.create_task_group() as tasks:
-            await tasks.start(partial(serve, kind, name, node, overrides))
+            await tasks.start(partial(serve, kind, name, address, overrides))
             async for number in signals:
                 log.info("ending", extra={"signal": signal.Signals(number).name})
                 tasks.cancel_scope.cancel()

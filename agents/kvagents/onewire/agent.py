@@ -30,6 +30,13 @@ def _read_path(text: str) -> str:
     return str(Path.parse(text))
 
 
+def _read_seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"expected seconds, not {text!r}") from None
+
+
 class OneWire(AgentKind[ServerPlan]):
     """Agent kind ``onewire``; a binding is an owserver with its devices."""
 
@@ -38,7 +45,7 @@ class OneWire(AgentKind[ServerPlan]):
     options: ClassVar[tuple[Option, ...]] = (
         Option("server", "HOST:PORT", "the owserver to read (default port 4304)", _read_server),
         Option("dest", "PATH", "write every sensor found below this path, under its id", _read_path),
-        Option("interval", "SECONDS", "time from one measurement to the next", float),
+        Option("interval", "SECONDS", "time from one measurement to the next", _read_seconds),
     )
 
     @cached_property

@@ -81,7 +81,7 @@ class SimulatedBus:
             if place.attribute:
                 raise OwError(NOT_A_DIRECTORY if place.attribute in self._attributes(place) else UNKNOWN_PATH)
             return [f"{place.prefix}/{place.rest}/{name}" for name in self._attributes(place)]
-        devices = [f"{rom}/" for rom, s in self.sensors.items() if s.alarmed or not place.alarm]
+        devices = [f"{rom}/" for rom, s in sorted(self.sensors.items()) if s.alarmed or not place.alarm]
         if place.alarm:
             return [f"{place.prefix}/alarm/{d}" for d in devices]
         if place.rest:
