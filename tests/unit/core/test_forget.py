@@ -573,7 +573,7 @@ def test_an_old_disk_with_a_void_tick_is_set_aside() -> None:
 
 
 def test_a_newcomer_gets_everything_of_a_closed_incarnation() -> None:
-    """The members are done with the mark; the newcomer learns of it by the record, in the middle of its first session."""
+    """The members are done with the mark; the newcomer learns of it by the record, amid its first session."""
     net, lost, _ = holed()
     net.start("A")
     net.link("A", "B")
