@@ -23,6 +23,11 @@ class DialLimits:
     """Pause after an answer that redialling will not change (another cluster, this node itself)."""
     yield_s: float = 0.1
     """Both ends of a cut link redial; the one with the greater name waits up to this long, so that one link results."""
+    learn_first_s: float = 15.0
+    """A learned address is dialled so long after it was learned: whoever was told to dial goes first, so that the links
+    follow the configuration as far as that leads."""
+    learn_again_s: float = 60.0
+    """The same after the loss of a link that came about in another way."""
 
 
 class Backoff:

@@ -1,7 +1,8 @@
 """Addresses of other nodes, learned from the records they keep of themselves at ``@.nodes.NAME``, and our own.
 
-A record's map has ``addresses``: a list of texts ``HOST:PORT``. A loopback address says nothing to another
-machine, and may lead to a stranger there: it is not announced by default.
+A record's map has ``addresses``: a list of texts ``HOST:PORT``. A loopback address says nothing to another machine,
+and may lead to a stranger there: it is announced only by a node that listens on loopback alone, and used only by
+such a node.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ MAX_ADDRESSES: Final = 8
 """Addresses of one node that are tried."""
 
 
-def learned(tree: Tree, own_name: str) -> dict[str, tuple[Address, ...]]:
-    """The dialable addresses of every other member, by name."""
+def learned(tree: Tree, own_name: str, *, loopback: bool) -> dict[str, tuple[Address, ...]]:
+    """The dialable addresses of every other member, by name; without loopback addresses unless `loopback`."""
     out: dict[str, tuple[Address, ...]] = {}
     for _, siblings in tree.scan(NODES):
         path = siblings[0].details.path
         if len(path) != 3 or not isinstance(path[2], str) or path[2] == own_name:
             continue
-        addresses = _addresses(siblings)
+        addresses = tuple(a for a in _addresses(siblings) if loopback or not a.is_loopback)[:MAX_ADDRESSES]
         if addresses:
             out[path[2]] = addresses
         if len(out) >= MAX_NODES:
@@ -38,7 +39,7 @@ def learned(tree: Tree, own_name: str) -> dict[str, tuple[Address, ...]]:
     return out
 
 
-def _addresses(siblings: Siblings) -> tuple[Address, ...]:
+def _addresses(siblings: Siblings) -> list[Address]:
     """Those of all siblings, the newest first: after a clash of records one of them is right."""
     found: dict[Address, None] = {}
     for version in sorted(siblings, key=lambda v: v.order, reverse=True):
@@ -48,7 +49,7 @@ def _addresses(siblings: Siblings) -> tuple[Address, ...]:
             address = _read(text)
             if address is not None:
                 found[address] = None
-    return tuple(found)[:MAX_ADDRESSES]
+    return list(found)
 
 
 def _read(text: object) -> Address | None:
@@ -70,11 +71,11 @@ def is_wildcard(address: Address) -> bool:
 
 
 def own_addresses(listen: Address, local_hosts: Iterable[str]) -> list[str]:
-    """What to announce for a node that listens on `listen`: itself, or, if that is every address of the machine, those
-    that its links use (`local_hosts`). Nothing if it listens on loopback only.
+    """What to announce for a node that listens on `listen`: that, or, if it is every address of the machine, those
+    that its links use (`local_hosts`).
     """
     if not is_wildcard(listen):
-        return [] if listen.is_loopback else [str(listen)]
+        return [str(listen)]
     hosts = sorted({host.partition("%")[0] for host in local_hosts})
     addresses = [Address("tcp", host, listen.port) for host in hosts]
     return [str(a) for a in addresses if not a.is_loopback and not _is_link_local(a.host)][:MAX_ADDRESSES]

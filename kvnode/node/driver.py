@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -38,6 +38,7 @@ from kvnode.core.ticks import Known
 from . import acks
 from .acks import AckLevel
 from .errors import AckTimeout, NodeError, Overloaded, RefusedError, Stopping, StoreUnavailable
+from .pending import PendingCall, PendingWrite, Port
 from .reports import Reports
 from .status import PeerRow, status_of
 from .writer import Commits, Writer
@@ -57,49 +58,6 @@ DeliverCallback = Callable[[Event], None]
 def system_clock() -> Now:
     """The time of this machine; `mono` is the event loop's clock, so virtual time works."""
     return Now(int(anyio.current_time() * 1000), time.time_ns() // 1_000_000)
-
-
-class Port(Protocol):
-    """One link's way out. Its methods do not wait and do not raise."""
-
-    def send(self, seq: int, message: Message) -> None:
-        """Take a message, behind those before it."""
-
-    def flush(self) -> None:
-        """The turn is over: what was taken may leave."""
-
-    def close(self, why: str, fatal: bool) -> None:
-        """The replica gave the link up. `fatal`: redialling will not help."""
-
-
-class _Write:
-    """A write on its way to its ack level."""
-
-    __slots__ = ("abandoned", "changes", "error", "event", "level", "wrote")
-
-    def __init__(self, changes: Sequence[Change], level: AckLevel) -> None:
-        self.changes = changes
-        self.level = level
-        self.event = anyio.Event()
-        self.wrote: list[Wrote] = []
-        self.error: NodeError | None = None
-        self.abandoned = False
-
-    def fail(self, error: NodeError) -> None:
-        self.error = error
-        self.event.set()
-
-
-class _Call:
-    """Something to be done with the replica, and its result."""
-
-    __slots__ = ("do", "error", "event", "result")
-
-    def __init__(self, do: Callable[[Replica, Now], Any]) -> None:
-        self.do = do
-        self.event = anyio.Event()
-        self.result: Any = None
-        self.error: NodeError | None = None
 
 
 class Driver:
@@ -125,7 +83,7 @@ class Driver:
         self._next_link: LinkId = 1
         self._notify: list[NotifyCallback] = []
         self._deliver: list[DeliverCallback] = []
-        self._waiting: dict[int, _Write] = {}
+        self._waiting: dict[int, PendingWrite] = {}
         self._knowing: list[tuple[Known, anyio.Event]] = []
         self._look = False
         self._ended = False
@@ -284,7 +242,7 @@ class Driver:
             raise Stopping
         if len(self._waiting) >= MAX_WAITING:
             raise Overloaded(f"{MAX_WAITING} writes wait for their acknowledgement already")
-        write = _Write(changes, ack)
+        write = PendingWrite(changes, ack)
         self._post(self._propose, write)
         try:
             with anyio.move_on_after(timeout_s):
@@ -300,7 +258,7 @@ class Driver:
             raise Overloaded
         raise AckTimeout(write.wrote, str(ack), acks.missing(ack, write.wrote[-1].dot, self.replica) or ())
 
-    def _propose(self, now: Now, write: _Write) -> None:
+    def _propose(self, now: Now, write: PendingWrite) -> None:
         if write.abandoned:
             return
         if write.level.needs_disk and self.store.failure is not None:
@@ -349,7 +307,7 @@ class Driver:
         """Run `do` with the replica in a turn of its own task; for what changes it. Raises Stopping."""
         if self._stopping:
             raise Stopping
-        call = _Call(do)
+        call = PendingCall(do)
         self._post(self._run_call, call)
         await call.event.wait()
         if call.error is not None:
@@ -357,7 +315,7 @@ class Driver:
         result: T = call.result
         return result
 
-    def _run_call(self, now: Now, call: _Call) -> None:
+    def _run_call(self, now: Now, call: PendingCall) -> None:
         try:
             call.result = call.do(self.replica, now)
         except NodeError as err:

@@ -20,7 +20,7 @@ LINK_LEVEL: Final = -1
 
 
 class Link:
-    """The way out of a link, see :class:`~kvnode.node.driver.Port`, and what is known of the peer.
+    """The way out of a link, see :class:`~kvnode.node.pending.Port`, and what is known of the peer.
 
     `name` and `session` are empty until its hello came, at `since` (milliseconds of `Now.mono`). `fatal` says that
     redialling will not help, `redundant` that there is another link to the same node.

@@ -41,7 +41,8 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Peers:
-    """All links of a node. `seeds` are dialled always, learned addresses if `discover`.
+    """All links of a node. `seeds` are dialled always, learned addresses if `discover`; `loopback` says that this node
+    listens on loopback only, as do all that it can meet.
 
     `random` gives 0 <= x < 1 for jitter. :meth:`run` works until cancelled; :meth:`serve` takes accepted connections.
     """
@@ -55,6 +56,7 @@ class Peers:
         clock: Callable[[], Now],
         random: Callable[[], float],
         discover: bool = True,
+        loopback: bool = False,
         liveness: LivenessLimits | None = None,
         dial: DialLimits | None = None,
     ) -> None:
@@ -64,6 +66,7 @@ class Peers:
         self._clock: Final = clock
         self._random: Final = random
         self._discover: Final = discover
+        self._loopback: Final = loopback
         self._dial: Final = dial or DialLimits()
         self._liveness: Final = Liveness(liveness)
         self._links: dict[LinkId, Link] = {}
@@ -127,7 +130,7 @@ class Peers:
         """Follow the records of the nodes."""
         while True:
             self._records_changed = anyio.Event()
-            self._retarget(learned(self._driver.replica.tree, self._name), tasks)
+            self._retarget(learned(self._driver.replica.tree, self._name, loopback=self._loopback), tasks)
             await self._records_changed.wait()
 
     def _retarget(self, wanted: dict[str, tuple[Address, ...]], tasks: TaskGroup) -> None:
@@ -150,17 +153,30 @@ class Peers:
     async def _keep(self, target: Target) -> None:
         """Keep one target linked."""
         with target.scope:
+            patience_s = self._dial.learn_first_s
             while True:
-                await self._until_wanted(target)
+                await self._until_wanted(target, patience_s if target.learned else 0.0)
                 delay = await self._attempt(target)
+                patience_s = 0.0
                 target.state = "waiting"
                 with anyio.move_on_after(delay):
                     await target.nudge.wait()
 
-    async def _until_wanted(self, target: Target) -> None:
-        while self._is_engaged(target):
-            target.state = "elsewhere"
-            await self._changed.wait()
+    async def _until_wanted(self, target: Target, patience_s: float) -> None:
+        """Wait until nobody else links this node, for so long that nobody else will."""
+        while True:
+            while self._is_engaged(target):
+                target.state = "elsewhere"
+                patience_s = self._dial.learn_again_s if target.learned else 0.0
+                await self._changed.wait()
+            target.state = "waiting"
+            if patience_s and self._name > target.name:
+                patience_s += self._dial.yield_s * 10
+            with anyio.move_on_after(patience_s) as waiting:
+                while not self._is_engaged(target):
+                    await self._changed.wait()
+            if waiting.cancelled_caught:
+                return
 
     def _is_engaged(self, target: Target) -> bool:
         """Whether the node is linked, or being dialled, by another way."""

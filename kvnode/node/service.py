@@ -91,6 +91,7 @@ class Node:
             clock=system_clock,
             random=random.SystemRandom().random,
             discover=discover,
+            loopback=self.address.is_loopback,
         )
         self.clients: Final = ClientServer(self.driver)
         self._connections: set[Connection] = set()

@@ -31,7 +31,9 @@ from kvnode.transport.address import Address, parse_address
 from kvnode.transport.base import Connection, Transport
 from kvnode.transport.memory import MemoryTransport
 
-FAST_DIAL: Final = DialLimits(first_s=0.01, most_s=0.1, stable_s=0.0, unfit_s=0.5, yield_s=0.01)
+FAST_DIAL: Final = DialLimits(
+    first_s=0.01, most_s=0.1, stable_s=0.0, unfit_s=0.5, yield_s=0.01, learn_first_s=0.05, learn_again_s=0.2
+)
 FAST_LIVENESS: Final = LivenessLimits(
     idle_ms=60, probe_ms=60, suspect_least_ms=60, suspect_most_ms=120, slow_ms=400, late_ms=200
 )
@@ -135,6 +137,7 @@ async def running_node(
         clock=node.clock,
         random=node.rng.random,
         discover=discover,
+        loopback=True,
         liveness=liveness,
         dial=FAST_DIAL,
     )

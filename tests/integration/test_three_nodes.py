@@ -257,10 +257,20 @@ def test_the_chain_relays(tmp_path: Path) -> None:
         put(c, "y", 2)
         found = values(equal_dumps(a, b, c))
         assert (found["x"], found["y"]) == ([1], [2])
-        assert (linked(a), linked(c)) == ({"b"}, {"b"})
         ask(a, lambda kv: kv.delete("y"))
         assert "y" not in values(equal_dumps(a, b, c))
         put(a, "x", 3, ack="all")
+
+
+def test_one_seed_is_enough_the_others_are_learned(tmp_path: Path) -> None:
+    a = NodeProcess("a", tmp_path)
+    b = NodeProcess("b", tmp_path, peers=[a.address])
+    c = NodeProcess("c", tmp_path, peers=[a.address])
+    with a, b, c:
+        wait_for(lambda: linked(b) == {"a", "c"}, "b and c to find each other")
+        a.kill()
+        put(b, "x", 1, ack="peer:1")
+        assert values(equal_dumps(b, c))["x"] == [1]
 
 
 # -- one process ---------------------------------------------------------------------------------------------

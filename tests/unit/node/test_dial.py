@@ -78,7 +78,9 @@ def test_addresses_come_from_the_records_of_others() -> None:
     record(tree, "b", {"addresses": ["192.168.1.2:27590", "[fe80::1]:27590"], "inc": "b~0"})
     record(tree, "gone", None)
     record(tree, "silent", {"inc": "x"})
-    assert learned(tree, "a") == {"b": (parse_address("192.168.1.2:27590"), parse_address("[fe80::1]:27590"))}
+    assert learned(tree, "a", loopback=True) == {
+        "b": (parse_address("192.168.1.2:27590"), parse_address("[fe80::1]:27590"))
+    }
 
 
 @pytest.mark.parametrize(
@@ -92,21 +94,29 @@ def test_addresses_come_from_the_records_of_others() -> None:
 def test_records_that_make_no_sense_are_passed_over(value: object) -> None:
     tree = Tree()
     record(tree, "b", value)
-    assert learned(tree, "a") == {}
+    assert learned(tree, "a", loopback=True) == {}
+
+
+def test_loopback_addresses_are_for_those_on_loopback() -> None:
+    tree = Tree()
+    record(tree, "b", {"addresses": ["127.0.0.1:27591", "attic.lan:27590"]})
+    record(tree, "c", {"addresses": ["[::1]:27592"]})
+    assert learned(tree, "a", loopback=False) == {"b": (parse_address("attic.lan:27590"),)}
+    assert set(learned(tree, "a", loopback=True)) == {"b", "c"}
 
 
 def test_of_two_records_the_newer_comes_first() -> None:
     tree = Tree()
     record(tree, "b", {"addresses": ["old:1", "both:1"]}, tick=1, stamp=1)
     record(tree, "b", {"addresses": ["new:1", "both:1"]}, tick=2, stamp=2)
-    assert [str(a) for a in learned(tree, "a")["b"]] == ["new:1", "both:1", "old:1"]
+    assert [str(a) for a in learned(tree, "a", loopback=True)["b"]] == ["new:1", "both:1", "old:1"]
 
 
 def test_what_is_learned_is_bounded() -> None:
     tree = Tree()
     for number in range(MAX_NODES + 50):
         record(tree, f"n{number:04}", {"addresses": [f"h{n}:1" for n in range(50)]})
-    found = learned(tree, "a")
+    found = learned(tree, "a", loopback=True)
     assert len(found) == MAX_NODES
     assert {len(addresses) for addresses in found.values()} == {MAX_ADDRESSES}
 
@@ -117,9 +127,8 @@ def test_what_is_learned_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("listen", "hosts", "announced"),
     [
-        ("127.0.0.1:27590", ["127.0.0.1"], []),
-        ("[::1]:27590", [], []),
-        ("localhost:27590", [], []),
+        ("127.0.0.1:27590", ["127.0.0.1"], ["127.0.0.1:27590"]),
+        ("[::1]:27590", [], ["[::1]:27590"]),
         ("192.168.1.2:27590", ["10.0.0.1"], ["192.168.1.2:27590"]),
         ("attic.lan:27590", [], ["attic.lan:27590"]),
         ("0.0.0.0:27590", ["127.0.0.1", "192.168.1.2", "10.0.0.1"], ["10.0.0.1:27590", "192.168.1.2:27590"]),

@@ -1,0 +1,61 @@
+"""What goes in and out of the driver: ports of links, and requests on their way to an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import anyio
+
+from kvnode.core.effects import Change, Now, Wrote
+from kvnode.core.messages import Message
+from kvnode.core.replica import Replica
+
+from .acks import AckLevel
+from .errors import NodeError
+
+
+class Port(Protocol):
+    """One link's way out. Its methods do not wait and do not raise."""
+
+    def send(self, seq: int, message: Message) -> None:
+        """Take a message, behind those before it."""
+
+    def flush(self) -> None:
+        """The turn is over: what was taken may leave."""
+
+    def close(self, why: str, fatal: bool) -> None:
+        """The replica gave the link up. `fatal`: redialling will not help."""
+
+
+class PendingWrite:
+    """A write on its way to its ack level. `wrote` is filled when it is made, `event` set when it is answered;
+    `abandoned` says that nobody waits any more.
+    """
+
+    __slots__ = ("abandoned", "changes", "error", "event", "level", "wrote")
+
+    def __init__(self, changes: Sequence[Change], level: AckLevel) -> None:
+        self.changes = changes
+        self.level = level
+        self.event = anyio.Event()
+        self.wrote: list[Wrote] = []
+        self.error: NodeError | None = None
+        self.abandoned = False
+
+    def fail(self, error: NodeError) -> None:
+        """Answer with an error."""
+        self.error = error
+        self.event.set()
+
+
+class PendingCall:
+    """Something to be done with the replica, and its result."""
+
+    __slots__ = ("do", "error", "event", "result")
+
+    def __init__(self, do: Callable[[Replica, Now], Any]) -> None:
+        self.do = do
+        self.event = anyio.Event()
+        self.result: Any = None
+        self.error: NodeError | None = None
