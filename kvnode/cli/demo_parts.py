@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -18,6 +17,8 @@ from typing import Final
 import anyio
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
+
+from kvnode.testing.processes import free_port
 
 from .errors import CliError
 
@@ -130,30 +131,29 @@ def _environment() -> dict[str, str]:
 
 @dataclass(slots=True)
 class DemoNode:
-    """A node: its name, where it listens (once it has run), and whom it dials."""
+    """A node: its name, whom it dials, and the port that it keeps when it is started again."""
 
     name: str
     folder: Path
     peers: Sequence[str] = ()
-    port: int = 0
+    port: int = field(default_factory=free_port)
     child: Child | None = None
 
     @property
     def address(self) -> str:
-        """Where clients reach it."""
+        """Where peers and clients reach it."""
         return f"{HOST}:{self.port}"
 
     async def start(self) -> Child:
-        """Run it, on the port that it had before."""
+        """Run it."""
         command = [sys.executable, "-m", "kvnode", "node", "run", "--name", self.name]
         command += ["--data", str(self.folder / self.name), "--listen", self.address, "--socket", "none"]
         for peer in self.peers:
             command += ["--peer", peer]
         self.child = Child(self.name, command, self.folder)
         line = await self.child.start(first_line=True)
-        if not line.startswith(f"kvnode {self.name} ready on "):
+        if line != f"kvnode {self.name} ready on {self.address}":
             raise DemoError(f"node {self.name} said {line!r}: {self.child.last_words()}")
-        self.port = int(line.rpartition(":")[2])
         return self.child
 
 
@@ -194,9 +194,3 @@ async def _real_bus(folder: Path) -> Bus:
         except OSError:
             await anyio.sleep(0.02)
     raise DemoError(f"owserver did not start: {child.last_words()}")
-
-
-def free_port() -> int:
-    """A loopback port that is free now."""
-    with socket.create_server((HOST, 0)) as probe:
-        return int(probe.getsockname()[1])

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import asyncclick as click
+import msgspec
 
 from kvnode.codec.values import ValueCodecError, from_json, pack
 from kvnode.core.path import Path, PathError
@@ -129,22 +130,36 @@ async def _parsed(fd: int, name: str) -> AsyncIterator[tuple[str, dict[str, Any]
             yield where, row
 
 
+class _Version(msgspec.Struct):
+    """A version in a line of a dump, as far as it is needed here."""
+
+    dot: str
+    stamp: int
+    value: Any
+    expiry: int | None = None
+
+
+class _Line(msgspec.Struct):
+    """A line of a dump."""
+
+    path: str
+    versions: list[_Version]
+
+
 def item_of(where: str, row: dict[str, Any]) -> Item | None:
     """The winner of a line: greatest stamp, then dot. None if it has no value. Raises CliError."""
     try:
-        path = Path.parse(row["path"])
-        versions = row["versions"]
-        if not versions:
+        line = msgspec.convert(row, _Line)
+        path = Path.parse(line.path)
+        if not line.versions:
             return None
-        best = max(versions, key=lambda v: (v["stamp"], DOT.convert(v["dot"], None, None)))
-        value = from_json(best["value"])
-        expiry = best.get("expiry")
-        if not isinstance(expiry, (int, type(None))):
-            raise usage(f"{where}: expiry is no number")
-        return Item(path, value, pack(value), expiry)
-    except (KeyError, TypeError, AttributeError, PathError, ValueCodecError, click.UsageError) as exc:
-        problem = f"{exc} is missing" if isinstance(exc, KeyError) else str(exc)
-        raise usage(f"{where}: not a line of a dump: {problem}") from None
+        best = max(line.versions, key=lambda v: (v.stamp, DOT.convert(v.dot, None, None)))
+        value = from_json(best.value)
+        return Item(path, value, pack(value), best.expiry)
+    except (msgspec.ValidationError, PathError, ValueCodecError) as exc:
+        raise usage(f"{where}: not a line of a dump: {exc}") from None
+    except click.UsageError as exc:
+        raise usage(f"{where}: not a line of a dump: {exc.message}") from None
 
 
 def record_of(where: str, row: dict[str, Any]) -> bytes:

@@ -265,7 +265,7 @@ def _complete(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     monkeypatch.setenv("COMP_WORDS", shlex.join(["kv", *words]) if words[-1] else shlex.join(["kv", *words[:-1]]))
     monkeypatch.setenv("COMP_CWORD", str(len(words)))
     assert main([]) == 0
-    return {line.partition(",")[2] for line in capsys.readouterr().out.splitlines()}
+    return {line.partition(",")[2] for line in capsys.readouterr().out.splitlines() if line}
 
 
 def test_commands_and_options_complete(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,330 @@
+"""``kv`` as a process on a real node: signals, pipes, terminals, start-up, dump and load."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kvnode.testing.processes import NodeProcess, environment, free_port, run_kv
+
+pytestmark = pytest.mark.integration
+
+KV = [sys.executable, "-m", "kvnode"]
+WAIT_S = 30.0
+START_S = 0.25
+"""What ``kv get`` may cost on a quiet machine,"""
+PLAIN_S = 0.07
+"""where starting Python with asyncio costs this."""
+HEAVY = {"aiohttp", "jsonschema", "kvagents", "rich", "ruamel", "sqlite3", "trio", "uvloop", "yaml"}
+HEAVY |= {"kvnode.node", "kvnode.store", "kvnode.testing", "kvnode.cli.demo", "kvnode.cli.dump"}
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    """One node for all tests here; each uses paths of its own."""
+    with NodeProcess("a", tmp_path_factory.mktemp("node")) as running:
+        yield running
+
+
+def _start(*args: str, **options: object) -> subprocess.Popen[str]:
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen([*KV, *args], env=environment(), text=True, **pipes)  # type: ignore[call-overload]
+
+
+# -- a node --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_node_run_prints_one_line_and_ends_with_0(tmp_path: Path, backend: str, number: signal.Signals) -> None:
+    node = NodeProcess("n", tmp_path, args=["--backend", backend])
+    process = _start(*node.command()[3:])
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"kvnode n ready on {node.address}\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, out) == (0, "")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (("--name", "n"), 2),
+        (("--name", "no name", "--data", "x"), 2),
+        (("--name", "n", "--store", "memory", "--listen", "0.0.0.0:0"), 2),
+        (("--name", "n", "--store", "memory", "--config", "/nonexistent.yaml"), 2),
+        (("--name", "n", "--data", "/dev/null/x", "--socket", "none", "--listen", "127.0.0.1:0"), 70),
+    ],
+)
+def test_a_node_that_cannot_run_says_why(args: tuple[str, ...], code: int) -> None:
+    done = run_kv("node", "run", *args, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("kv: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_show_config(tmp_path: Path) -> None:
+    file = tmp_path / "node.yaml"
+    file.write_text("name: attic\nstore: memory\n")
+    rows = [
+        json.loads(line)
+        for line in run_kv(
+            "--format", "jsonl", "node", "run", "--config", str(file), "--http", "127.0.0.1:9", "--show-config"
+        ).stdout.splitlines()
+    ]
+    found = {row["key"]: (row["value"], row["origin"]) for row in rows}
+    assert found["name"] == ("attic", f"{file}:1")
+    assert found["http"] == ("127.0.0.1:9", "--http")
+    assert found["peers"] == ([], "default")
+
+
+def test_the_one_local_node_is_found(tmp_path: Path) -> None:
+    env = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    with NodeProcess("a", tmp_path, args=["--socket", "auto"], env=env):
+        found = subprocess.run(
+            [*KV, "status", "--format", "json"], env=environment(env), capture_output=True, text=True, check=True
+        )
+        assert json.loads(found.stdout)["node"] == "a"
+        with NodeProcess("b", tmp_path, args=["--socket", "auto"], env=env):
+            done = subprocess.run([*KV, "status"], env=environment(env), capture_output=True, text=True, check=False)
+            assert done.returncode == 2
+            assert done.stderr.count("\n") == 1
+            for name in ("a", "b"):
+                assert f"unix:{tmp_path}/kvnode/{name}.sock" in done.stderr
+
+
+def test_no_node_is_code_3_and_quick() -> None:
+    began = time.monotonic()
+    done = run_kv("get", "x", "--node", f"127.0.0.1:{free_port()}", check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.count("\n") == 1
+    assert time.monotonic() - began < 4
+
+
+def test_a_node_that_is_silent_is_code_3_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        done = run_kv("get", "x", "--node", address, "--timeout", "0.3", check=False)
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+
+
+# -- signals and pipes ---------------------------------------------------------------------------------------
+
+
+def test_a_watch_prints_at_once_and_ends_silently_on_ctrl_c(node: NodeProcess) -> None:
+    with _start("watch", "watched", "--format", "jsonl", "--node", node.address) as watch:
+        assert watch.stdout is not None
+        assert json.loads(watch.stdout.readline()) == {"uptodate": True}
+        node.kv("set", "watched.x", "1")
+        assert json.loads(watch.stdout.readline())["value"] == 1
+        node.kv("delete", "watched.x")
+        assert "value" not in json.loads(watch.stdout.readline())
+        watch.send_signal(signal.SIGINT)
+        out, err = watch.communicate(timeout=WAIT_S)
+    assert (watch.returncode, out, err) == (0, "", "")
+
+
+def test_a_closed_pipe_is_silent(node: NodeProcess) -> None:
+    with _start("watch", "piped", "--format", "jsonl", "--node", node.address) as watch:
+        assert watch.stdout is not None
+        watch.stdout.readline()
+        watch.stdout.close()
+        node.kv("set", "piped.x", "1")
+        assert watch.wait(WAIT_S) == 0
+        assert watch.stderr is not None
+        assert watch.stderr.read() == ""
+
+
+def test_ctrl_c_while_standard_input_is_read(node: NodeProcess) -> None:
+    reading, writing = os.pipe()
+    with _start("set", "x", "-", "--node", node.address, stdin=reading) as waiting:
+        try:
+            _wait_for_thread(waiting.pid)
+            waiting.send_signal(signal.SIGINT)
+            out, err = waiting.communicate(timeout=WAIT_S)
+        finally:
+            os.close(reading)
+            os.close(writing)
+    assert (waiting.returncode, out, err) == (130, "", "")
+
+
+def _wait_for_thread(pid: int) -> None:
+    """Until the process has begun to read, which it does in a thread of its own."""
+    until = time.monotonic() + WAIT_S
+    while len(os.listdir(f"/proc/{pid}/task")) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_full_disk_at_the_output_is_one_line(node: NodeProcess) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*KV, "list", "--node", node.address], env=environment(), stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 70
+    assert done.stderr == "kv: No space left on device\n"
+
+
+# -- a terminal ----------------------------------------------------------------------------------------------
+
+
+def _on_terminal(*args: str, env: dict[str, str]) -> str:
+    """What a command prints on a terminal."""
+    master, slave = pty.openpty()
+    try:
+        done = subprocess.Popen([*KV, *args], env=environment(env), stdin=slave, stdout=slave, stderr=slave)
+        os.close(slave)
+        parts: list[bytes] = []
+        while select.select([master], [], [], WAIT_S)[0]:
+            try:
+                part = os.read(master, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            parts.append(part)
+        assert done.wait(WAIT_S) == 0
+        return b"".join(parts).decode()
+    finally:
+        os.close(master)
+
+
+def test_colour_only_on_a_terminal_that_wants_it(node: NodeProcess) -> None:
+    node.kv("set", "shown.x", '"\\u001b[2Jtext"')
+    args = ("list", "shown", "--node", node.address)
+    plain = {"NO_COLOR": "1", "TERM": "xterm"}
+    assert "\x1b[" in _on_terminal(*args, env={"TERM": "xterm-256color", "NO_COLOR": ""})
+    for env in (plain, {"TERM": "dumb"}):
+        shown = _on_terminal(*args, env=env)
+        assert "\x1b[3" not in shown
+        assert "shown.x" in shown
+        assert "\x1b[2J" not in shown
+    assert "\x1b" not in node.kv(*args[:2]).stdout
+    assert "\x1b[2J" not in _on_terminal("get", "shown.x", "--node", node.address, env=plain)
+    tree = _on_terminal("tree", "shown", "--node", node.address, env=plain)
+    assert tree.split()[0] == "shown"
+    assert "x = " in tree
+
+
+# -- dump and load -------------------------------------------------------------------------------------------
+
+
+def _line(path: str, value: object, **more: object) -> str:
+    version = {"dot": "x~0123456789abcdef:1", "stamp": 1, "value": value, "author": "", **more}
+    return json.dumps({"path": path, "versions": [version]}) + "\n"
+
+
+def test_dump_and_load(tmp_path: Path) -> None:
+    with NodeProcess("one", tmp_path) as one, NodeProcess("two", tmp_path) as two:
+        lines = [_line("a.b", 1), _line("a", "on"), _line("c.:3", {"x": [1, 2.5]}), _line("b", {"$bytes": "aGk="})]
+        one.kv("load", "-", input="".join(lines) + _line("gone", 1) + _line("expired", 1, expiry=1))
+        one.kv("delete", "gone")
+        file = tmp_path / "dump.jsonl"
+        file.write_text(one.kv("dump", "--known", "--records").stdout)
+        assert set(json.loads(file.read_text().splitlines()[0])) == {"known"}
+        plain = one.dump()
+        assert [json.loads(line)["path"] for line in plain.splitlines()] == ["@.nodes.one", "a", "a.b", "b", "c.:3"]
+
+        done = json.loads(two.kv("load", str(file), "--format", "json").stdout)
+        assert (done["written"], done["unchanged"], done["skipped"]) == (4, 0, 1)
+        again = json.loads(two.kv("load", "-", "--format", "json", input=plain).stdout)
+        assert (again["written"], again["unchanged"]) == (0, 4)
+        assert _values(two.dump()) == _values(plain)
+
+
+def test_versions_come_back_under_their_own_dots(tmp_path: Path, node: NodeProcess) -> None:
+    node.kv("load", "-", input=_line("old.a", 1) + _line("old.b", {"x": 1}) + _line("old.gone", 1))
+    node.kv("delete", "old.gone")
+    dump = node.kv("dump", "old", "--records").stdout
+    with NodeProcess("other", tmp_path) as other:
+        new = json.loads(other.kv("load", "-", "--versions", "--format", "json", input=dump).stdout)["written"]
+        assert new >= 2  # the delete may be forgotten by now
+        assert other.kv("dump", "old").stdout == node.kv("dump", "old").stdout
+        assert json.loads(other.kv("load", "-", "--versions", "--format", "json", input=dump).stdout)["written"] == 0
+        assert other.kv("get", "old.gone", check=False).returncode == 1
+
+
+def _values(dump: str) -> dict[str, list[object]]:
+    rows = [json.loads(line) for line in dump.splitlines()]
+    return {r["path"]: [v["value"] for v in r["versions"]] for r in rows if not r["path"].startswith("@")}
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("nonsense", "not JSON"),
+        ("[]", "no path"),
+        ('{"path": "a:b", "versions": []}', "unknown escape"),
+        ('{"path": "a"}', "missing required field `versions`"),
+        ('{"path": "a", "versions": [{"stamp": 1, "value": 1}]}', "missing required field `dot`"),
+        (
+            '{"path": "a", "versions": [{"stamp": "x", "dot": "a~0123456789abcdef:1", "value": 1}]}',
+            "$.versions[0].stamp",
+        ),
+        ('{"path": "a", "versions": [{"stamp": 1, "dot": "a:1", "value": 1}]}', "is no dot"),
+        ('{"path": "a", "versions": [{"stamp": 1, "dot": "a~0123456789abcdef:1", "value": {"$bytes": 1}}]}', "$bytes"),
+        ('{"path": "a", "versions": 7}', "not a line of a dump"),
+    ],
+)
+def test_a_broken_dump_names_the_line(node: NodeProcess, line: str, says: str) -> None:
+    done = node.kv("load", "-", check=False, input=f'{{"known": {{}}}}\n\n{line}\n')
+    assert done.returncode == 2
+    assert done.stderr.startswith("kv: standard input, line 3: ")
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_versions_need_records(node: NodeProcess) -> None:
+    done = node.kv("load", "-", "--versions", check=False, input=node.dump())
+    assert done.returncode == 2
+    assert "kv dump --records" in done.stderr
+
+
+# -- start-up ------------------------------------------------------------------------------------------------
+
+
+def test_get_imports_only_what_it_needs(node: NodeProcess) -> None:
+    node.kv("set", "quick", "1")
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "kvnode", "get", "quick", "--node", node.address],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "kvnode.client" in loaded
+    assert not loaded & HEAVY
+
+
+def test_start_up_costs_less_than_a_quarter_of_a_second(node: NodeProcess, tmp_path: Path) -> None:
+    """Processor time, the best of some runs; on a busy machine in proportion to what Python's own start takes there."""
+    node.kv("set", "quick", "1")
+    env = environment({"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""})
+    plain, ours = [], []
+    for _ in range(6):
+        plain.append(_cost([sys.executable, "-c", "import asyncio"], env))
+        ours.append(_cost([*KV, "get", "quick", "--node", node.address], env))
+    assert min(ours) < START_S * max(1.0, min(plain) / PLAIN_S), (plain, ours)
+
+
+def _cost(command: list[str], env: dict[str, str]) -> float:
+    """Seconds of processor time."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
