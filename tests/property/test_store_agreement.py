@@ -1,0 +1,152 @@
+"""The SQLite store and the memory store do the same as a dictionary, whatever is committed, refused, closed, crashed
+and damaged in between.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from kvnode.core.effects import Persist
+from kvnode.core.ticks import Ticks
+from kvnode.store.base import StoreFull
+from kvnode.store.memory import MemoryDisk, MemoryStore
+from kvnode.store.sqlite import FILE_NAME, SqliteStore
+from kvnode.testing.store_contract import Held, read_all, refused
+
+keys = st.sampled_from([b"", b"\0", b"a", b"a\0", b"b", b"\xff"]) | st.binary(max_size=3)
+records = st.binary(max_size=8) | st.sampled_from([b"x" * 900, b"y" * 5000])
+incs = st.sampled_from(["a~0000000000000000", "b~0000000000000001", "b~0000000000000001v"])
+ticks = st.sets(st.integers(1, 30)).map(lambda of: Ticks.of(*of))
+batches = st.builds(
+    Persist,
+    st.integers(1, 1000),
+    st.dictionaries(keys, st.none() | records, max_size=4),
+    st.dictionaries(incs, st.none() | ticks, max_size=2),
+    st.dictionaries(st.sampled_from(["name", "ä", ""]), records, max_size=1),
+)
+groups = st.lists(batches, max_size=3)
+
+
+class Model:
+    """What a store is: three dictionaries, and whether something is in doubt."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, bytes] = {}
+        self.known: dict[str, Ticks] = {}
+        self.meta: dict[str, bytes] = {}
+        self.doubts = 0
+
+    def apply(self, group: list[Persist]) -> None:
+        for batch in group:
+            for key, record in batch.rows.items():
+                self.rows.pop(key, None)
+                if record is not None:
+                    self.rows[key] = record
+            for inc, ticks in batch.known.items():
+                self.known.pop(inc, None)
+                if ticks is not None:
+                    self.known[inc] = ticks
+            self.meta.update(batch.meta)
+            if batch.rows or batch.known or batch.meta:
+                self.doubts = 0
+
+
+class Agreement(RuleBasedStateMachine):
+    @initialize()
+    def begin(self) -> None:
+        self.base = Path(tempfile.mkdtemp(prefix="agreement"))
+        self.lives = 0
+        self.disk = MemoryDisk()
+        self.model = Model()
+        self.open(self.base / "0")
+
+    def open(self, directory: Path) -> None:
+        self.directory = directory
+        self.sqlite = SqliteStore(directory)
+        self.memory = MemoryStore(self.disk)
+        self.compare()
+
+    def compare(self) -> None:
+        model = self.model
+        for store in (self.sqlite, self.memory):
+            found = read_all(store.load())
+            assert Held(found.rows, found.known, found.meta) == Held(model.rows, model.known, model.meta)
+            assert len(found.doubts) == model.doubts
+
+    @rule(group=groups)
+    def commit(self, group: list[Persist]) -> None:
+        self.sqlite.commit(group)
+        self.memory.commit(group)
+        self.model.apply(group)
+
+    @rule(group=groups)
+    def fail(self, group: list[Persist]) -> None:
+        """No room: nothing of it is stored."""
+        group = [*group, Persist(1, {b"large": bytes(1 << 20)}, {})]
+        assert self.sqlite._db is not None
+        self.sqlite._db.execute("PRAGMA max_page_count = 1")
+        refused(StoreFull, lambda: self.sqlite.commit(group))
+        self.sqlite._db.execute("PRAGMA max_page_count = 1000000")
+        self.disk.failure = StoreFull("memory", "no room")
+        refused(StoreFull, lambda: self.memory.commit(group))
+        self.disk.failure = None
+
+    @rule(group=groups, lost=groups)
+    def crash(self, group: list[Persist], lost: list[Persist]) -> None:
+        """The process ends without closing: what is committed is there, what was staged or begun is not."""
+        self.commit(group)
+        for batch in lost:
+            self.memory.stage(batch)
+        assert self.sqlite._db is not None
+        self.sqlite._db.execute("BEGIN")
+        self.sqlite._db.execute("DELETE FROM rows")
+        self.lives += 1
+        copy = self.base / str(self.lives)
+        shutil.copytree(self.directory, copy)
+        self.memory.crash()
+        self.sqlite.close()
+        shutil.rmtree(self.directory)
+        self.open(copy)
+
+    @rule()
+    def reopen(self) -> None:
+        self.sqlite.close()
+        self.memory.close()
+        self.open(self.directory)
+
+    @precondition(lambda self: self.model.rows)
+    @rule(data=st.data())
+    def damage(self, data: st.DataObject) -> None:
+        """A record goes bad while nobody has the store open."""
+        key = data.draw(st.sampled_from(sorted(self.model.rows)))
+        self.sqlite.close()
+        self.memory.close()
+        with closing(sqlite3.connect(self.directory / FILE_NAME)) as db, db:
+            db.execute("UPDATE rows SET record = x'00' || record WHERE key = ?", (key,))
+        self.disk.damage_row(key)
+        del self.model.rows[key]
+        self.model.doubts += 1
+        self.open(self.directory)
+
+    @invariant()
+    def agree(self) -> None:
+        if hasattr(self, "model"):
+            self.compare()
+
+    def teardown(self) -> None:
+        if hasattr(self, "base"):
+            self.sqlite.close()
+            shutil.rmtree(self.base)
+
+
+TestAgreement = Agreement.TestCase
+# Every step opens files: fewer of them than the profile says, in proportion to it.
+TestAgreement.settings = settings(max_examples=settings().max_examples // 2, stateful_step_count=12)
