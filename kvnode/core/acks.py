@@ -239,7 +239,7 @@ class Acks:
         known = self._state.known
         for base in sorted(held.marks - self._state.closed):
             pair = (base, volatile_twin(base))
-            if any(not known[i].is_whole or known[i] != held.known[i] for i in pair):
+            if base == self._state.inc or any(not known[i].is_whole or known[i] != held.known[i] for i in pair):
                 self._state.reopen((base,))
 
     def forget_session(self, link: Link, now: Now) -> None:

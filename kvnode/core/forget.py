@@ -138,7 +138,7 @@ class Forget:
         if self._acks.duplicates:
             out.append(f"two live processes of one name: {', '.join(sorted(self._acks.duplicates))}")
         for version in state.tree.get(key):
-            if not (version.vector or version.is_tombstone):
+            if not (version.vector or version.is_tombstone or version.expiry is not None):
                 continue
             for inc, tick in {**version.vector, version.inc: version.tick}.items():
                 if not state.durable[inc].covers(1, tick):

@@ -1,5 +1,8 @@
 """Incarnations and the node's own record in ``@.nodes`` (section 1 and R3 of the design).
 
+The marks themselves travel with hellos and acknowledgements (see acks.py), so that they outlive the record; the
+record is where people and later runs of the node read them.
+
 A new incarnation is minted at the first write after a start, and at once when the running one turns out to be closed or
 used by somebody else. Its first change is the record: ``{"inc": ..., "closes": [...], "addresses": [...]}``. The list
 closes the predecessor and every other incarnation of this name that has holes, so that their void ticks can be
@@ -18,7 +21,7 @@ from .acks import Acks
 from .effects import Change, Now
 from .entry import Version, plain
 from .path import Path
-from .state import State
+from .state import State, closed_by
 from .ticks import Incarnation, durable_twin, incarnation, is_incarnation, is_volatile, name_of, volatile_twin
 
 _MAX_DELAY_MS: Final = 600_000
@@ -49,12 +52,7 @@ class Identity:
 
     def _listed(self) -> set[Incarnation]:
         """The incarnations that the record's present versions close."""
-        out: set[Incarnation] = set()
-        for record in self._records():
-            closes = record.get("closes")
-            if isinstance(closes, list):
-                out.update(i for i in closes if isinstance(i, str) and is_incarnation(i))
-        return out
+        return {i for record in self._records() for i in closed_by(record)}
 
     def _own(self) -> set[Incarnation]:
         """All incarnations of this name that are known or named by a record, but the running one."""
@@ -73,6 +71,7 @@ class Identity:
 
     def _record(self, predecessors: set[Incarnation], more: set[Incarnation], now: Now) -> None:
         closes = sorted(self._to_close(predecessors) | more)
+        self._state.mark(closes)
         addresses = self._addresses
         if addresses is None:
             known = [a for r in self._records() if isinstance(a := r.get("addresses"), list)]

@@ -112,6 +112,13 @@ class Link:
         """Whether the hello came."""
         return bool(self.name)
 
+    def has_now(self, version: Version) -> None:
+        """The peer has this version, or gets it now; so it knows the dots that its vector names, too."""
+        if self.est is not None:
+            self.est.add(version.inc, version.tick)
+            for inc, tick in version.vector.items():
+                self.est.add(inc, tick)
+
     def linked_to(self, processes: Iterable[Process]) -> frozenset[Process]:
         """The peer's own links are these; gives those that are no longer among them."""
         had, self.links = self.links, frozenset(processes)

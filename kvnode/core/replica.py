@@ -47,7 +47,7 @@ from .settle import Settle
 from .stamp import wall_ms
 from .state import State
 from .sync import Sync
-from .ticks import MAX_TICK, Dot, Incarnation, Known, check_name, is_volatile, name_of, volatile_twin
+from .ticks import MAX_TICK, Dot, Incarnation, Known, Ticks, check_name, is_volatile, name_of, volatile_twin
 from .tree import Tree
 
 
@@ -422,8 +422,7 @@ class Replica:
         """One version from a peer; False if it was refused (R3), in which case the session's ranges are void."""
         state = self.state
         inc, tick = version.inc, version.tick
-        if link.est is not None:
-            link.est.add(inc, tick)
+        link.has_now(version)
         if state.known.has(inc, tick):
             self._same(version)
             return True
@@ -440,6 +439,10 @@ class Replica:
             ahead = wall_ms(version.stamp) - now.wall
             state.report("clock_skew", name_of(inc), f"{name_of(inc)} writes {ahead / 1000:.0f} s ahead of this clock")
         state.add(version.key, version)
+        for other, highest in version.vector.items():
+            # This dot is of this path and superseded. Its writer and everybody else who had it may be gone (R3).
+            if not state.known.has(other, highest) and not self.sync.refuses(link, other, highest):
+                state.learn(other, Ticks((highest, highest + 1)))
         self.sync.offer(version, link, now)
         return True
 

@@ -184,8 +184,7 @@ class Settle:
             gone = tuple(d for d in dots if judge and state.known.has(*d) and not state.holds(d))
             for version in lacking:
                 size += size_of(version)
-                if link.est is not None:
-                    link.est.add(version.inc, version.tick)
+                link.has_now(version)
             if size >= state.limits.chunk_bytes:  # too much for one message: the versions go ahead of the verdict
                 for version in lacking:
                     self._send(link, Versions((version,)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -246,19 +246,16 @@ class State:
             if len(path) == 3 and isinstance(path[2], str) and any(not v.is_tombstone for v in siblings):
                 names.add(path[2])
         self.members = frozenset(names)
-        closed: set[Incarnation] = set()
-        for row in [*self._system_maps(NODES), *self._system_maps(PARTIAL)]:
-            listed = row.get("closes")
-            if isinstance(listed, list):
-                closed.update(i for i in listed if isinstance(i, str) and is_incarnation(i))
-        self.mark(closed)
+        closed = {i for row in self._system_maps(NODES) for i in closed_by(row)}
+        if self.inc in closed:
+            self.mark((self.inc,))  # somebody closed the running incarnation: a new one is to be minted
 
     def mark(self, incs: Iterable[Incarnation]) -> None:
-        """Take note of marks (R3), from a record or from a peer that has them; they are stored."""
+        """Take note of marks (R3): of a record that is written here, or of a peer that has them. They are stored."""
         new = self.closed | frozenset(incs) - self.finished
         if new != self.closed:
             self.closed = new
-            self._marks_changed = True
+            self._marks_changed = self.nodes_changed = True
 
     def finish(self, inc: Incarnation) -> None:
         """Everybody has the mark, and all of the incarnation: the mark has done its work."""
@@ -417,6 +414,12 @@ class State:
 
 def _read_marks(stored: bytes | None) -> list[Incarnation]:
     listed = plain(stored) if stored is not None else None
+    return [i for i in listed if isinstance(i, str) and is_incarnation(i)] if isinstance(listed, list) else []
+
+
+def closed_by(record: Mapping[str, object]) -> list[Incarnation]:
+    """The incarnations that a node's record closes."""
+    listed = record.get("closes")
     return [i for i in listed if isinstance(i, str) and is_incarnation(i)] if isinstance(listed, list) else []
 
 

@@ -190,7 +190,7 @@ class Sync:
             if len(lacking) <= 1:
                 sending.keys.popleft()
             for version in lacking[:1]:
-                link.est.add(version.inc, version.tick)
+                link.has_now(version)
                 chunk.append(version)
                 size += size_of(version)
         if chunk:
@@ -238,7 +238,7 @@ class Sync:
             elif link.sending is not None or link.window >= self._state.limits.window_bytes:
                 self.mark_dirty(link, version.inc, now, urgent=True)
             else:
-                link.est.add(version.inc, version.tick)
+                link.has_now(version)
                 link.outbox.append(version)
                 link.window += size_of(version)
 

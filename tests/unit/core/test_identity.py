@@ -183,6 +183,7 @@ def test_a_copied_process_and_its_original_converge() -> None:
     state = net["A"].state
     state.counters[inc] = 2
     state.known.replace(inc, Ticks.upto(2))
+    state.durable.replace(inc, Ticks.upto(2))
     net.cut("A", "B")
     net.link("A", "B")
     net.run(60_000)
