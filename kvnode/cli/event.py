@@ -64,15 +64,12 @@ async def watch(ctx: click.Context, path: Path, pattern: Pattern | None, count: 
     settings.endless = True
     out = Output(settings.format)
     seen = 0
-    async with session(ctx) as link:
-        with link.limit():
-            await link.client.status()
-        async with link.client.events(path, pattern) as events:
-            async for item in events:
-                _print(out, item)
-                seen += 1
-                if seen == count:
-                    return
+    async with session(ctx) as link, link.client.events(path, pattern) as events:
+        async for item in events:
+            _print(out, item)
+            seen += 1
+            if seen == count:
+                return
     raise CliError("the watch ended: the node closed it", Exit.UNREACHABLE)
 
 

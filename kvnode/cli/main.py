@@ -163,6 +163,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run ``kv`` with these arguments (default: the process's own) and return its exit code."""
     settings = Settings()
     try:
+        if sys.stdout is None:
+            raise CliError("standard output is closed")
         result = asyncio.run(_run(list(sys.argv[1:] if args is None else args), settings))
         code = result.run() if isinstance(result, AfterLoop) else result
         sys.stdout.flush()
@@ -202,7 +204,8 @@ def _report(exc: BaseException, settings: Settings) -> int:
         return Exit.OK if settings.endless else Exit.INTERRUPTED
     code, text = explain(exc)
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError:
         _silence_stdout()
     _complain(text)
@@ -211,7 +214,7 @@ def _report(exc: BaseException, settings: Settings) -> int:
 
 def _complain(text: str) -> None:
     """On standard error; an error there has nowhere to be told."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):
         sys.stderr.write("".join(f"kv: {printable(line)}\n" for line in text.splitlines()))
         sys.stderr.flush()
 

@@ -49,28 +49,40 @@ async def watch(
     count: int | None,
 ) -> None:
     """See the help text above."""
-    from kvnode.client import Change, Uptodate
-
     settings = settings_of(ctx)
     settings.endless = True
     out = Output(settings.format)
-    left = count
-    current = False
-    async with session(ctx) as link:
-        with link.limit():
-            await link.client.status()
-        async with link.client.watch(path, pattern=pattern, depth=depth, latest=latest) as changes:
-            async for change in changes:
-                _print(out, change)
-                if isinstance(change, Uptodate):
-                    current = True
-                    if snapshot:
-                        return
-                elif current and left is not None and isinstance(change, Change):
-                    left -= 1
-                    if left == 0:
-                        return
+    end = _End(snapshot, count)
+    async with (
+        session(ctx) as link,
+        link.client.watch(path, pattern=pattern, depth=depth, latest=latest) as changes,
+    ):
+        async for change in changes:
+            _print(out, change)
+            if end.is_reached(change):
+                return
     raise CliError("the watch ended: the node closed it", Exit.UNREACHABLE)
+
+
+class _End:
+    """Says when the watch has shown what was asked for."""
+
+    def __init__(self, snapshot: bool, count: int | None) -> None:
+        self._snapshot = snapshot
+        self._left = count
+        self._current = False
+
+    def is_reached(self, change: Change | Uptodate | Gap) -> bool:
+        """Whether this was the last item."""
+        from kvnode.client import Change, Uptodate
+
+        if isinstance(change, Uptodate):
+            self._current = True
+            return self._snapshot
+        if self._left is None or not self._current or not isinstance(change, Change):
+            return False
+        self._left -= 1
+        return self._left == 0
 
 
 def _print(out: Output, change: Change | Uptodate | Gap) -> None:

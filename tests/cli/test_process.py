@@ -328,3 +328,30 @@ def _cost(command: list[str], env: dict[str, str]) -> float:
     subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+# -- a real conflict -----------------------------------------------------------------------------------------
+
+
+def test_a_conflict_is_listed_and_resolved(tmp_path: Path) -> None:
+    with NodeProcess("a", tmp_path) as a:
+        a.kv("set", "home.target", "21")
+        assert a.terminate() == 0
+        with NodeProcess("b", tmp_path, peers=[a.address]) as b:
+            b.kv("set", "home.target", "18")
+            a.start()
+            _until_it_prints(b, "conflicts", "list", "--format", "jsonl")
+            (row,) = [json.loads(line) for line in b.kv("conflicts", "list", "--format", "jsonl").stdout.splitlines()]
+            assert row["path"] == "home.target"
+            assert [(s["node"], s["value"]) for s in row["siblings"]] == [("b", 18), ("a", 21)]
+            assert b.kv("get", "home.target").stdout == "18\n"
+            b.kv("conflicts", "resolve", "home.target", "--take", "a", "--ack", "all", "--timeout", "20")
+            assert a.kv("get", "home.target").stdout == "21\n"
+            assert a.kv("conflicts", "list").stdout == "no conflicts\n"
+            assert json.loads(a.kv("status", "--format", "json").stdout)["peers"][0]["name"] == "b"
+
+
+def _until_it_prints(node: NodeProcess, *args: str) -> None:
+    until = time.monotonic() + WAIT_S
+    while not node.kv(*args).stdout:
+        assert time.monotonic() < until
