@@ -18,6 +18,7 @@ from kvnode.codec.framing import FrameError
 from kvnode.codec.peer import Framed, PeerCodecError, decode
 from kvnode.core.effects import LinkId, Notify, Now
 from kvnode.core.messages import Hello, PingReq
+from kvnode.core.ticks import check_name
 from kvnode.transport.address import Address
 from kvnode.transport.base import Connection, ConnectionClosed, DialFailed, Transport
 
@@ -278,7 +279,9 @@ class Peers:
         self._driver.received(link.id, Framed(seq, message).seq, message)
 
     def _greeted(self, link: Link, hello: Hello, target: Target | None) -> None:
-        """The peer has said who it is."""
+        """The peer has said who it is. (Whether that will do is for the replica to say.)"""
+        if not is_name(hello.name):
+            return
         if hello.session == self._driver.replica.session:
             link.fatal, link.why = True, "it is this node itself"
         elif target is not None and target.learned and hello.name != target.name:
@@ -353,3 +356,12 @@ class Peers:
                 case Dead(_, why, _):
                     link.why = why
                     link.connection.close(why)
+
+
+def is_name(text: str) -> bool:
+    """Whether a node can be called so."""
+    try:
+        check_name(text)
+    except ValueError:
+        return False
+    return True

@@ -164,10 +164,10 @@ class NodeProcess:
             self._process.wait(STOP_TIMEOUT_S)
             self._close(self._process)
 
-    def terminate(self) -> int:
+    def terminate(self, number: int = signal.SIGTERM) -> int:
         """SIGTERM: the orderly end; gives the exit code. Raises ProcessError if it takes too long."""
         process = self._running()
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         try:
             code = process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:

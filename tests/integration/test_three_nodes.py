@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import threading
 import time
@@ -285,6 +286,13 @@ def test_sigterm_ends_a_node_in_order(tmp_path: Path) -> None:
         found = values(node.dump())
         assert {path: [value] for path, value in writer.acknowledged.items()}.items() <= found.items()
     assert "error" not in node.read_log()
+
+
+def test_ctrl_c_is_as_good(tmp_path: Path) -> None:
+    with NodeProcess("a", tmp_path) as node:
+        put(node, "x", 1)
+        assert node.terminate(signal.SIGINT) == 0
+        assert "Traceback" not in node.read_log()
 
 
 def test_one_line_says_why_a_node_does_not_start(tmp_path: Path) -> None:
