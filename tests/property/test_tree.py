@@ -60,7 +60,7 @@ def _check(tree: Tree, model: dict[bytes, Siblings], low: bytes, high: bytes) ->
 
 
 @given(_steps, st.sampled_from(PATHS), st.sampled_from(PATHS))
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_the_tree_is_an_ordered_map(steps: list[tuple[Path, list[tuple[int, bool]]]], a: Path, b: Path) -> None:
     tree, model = Tree(), dict[bytes, Siblings]()
     for path, spec in steps:

@@ -29,6 +29,10 @@ def main(argv: list[str] | None = None) -> int:
     if args.seed is not None:
         return _one(args.seed, config, args)
     first, last = (int(part) for part in args.seeds.split(".."))
+    if args.hashes:
+        for seed in range(first, last + 1):
+            _say(f"{seed} {run(seed, config).trace_hash}")
+        return 0
     return _many(range(first, last + 1), config, args)
 
 
@@ -44,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=1, help="processes to use")
     parser.add_argument("--budget", type=float, metavar="SECONDS", help="stop starting new seeds after this time")
     parser.add_argument("--trace", action="store_true", help="print every event of the run")
+    parser.add_argument("--hashes", action="store_true", help="only print each seed with the hash of its trace")
     parser.add_argument("--no-shrink", action="store_true", help="do not shrink the first failing seed")
     parser.add_argument("--scenario", nargs="+", metavar="FILE", help="play scenario files instead")
     return parser
@@ -107,8 +112,9 @@ def _many(seeds: range, config: Config, args: argparse.Namespace) -> int:
     _say(
         f"{done} seeds, {len(failed)} failed; {events} events, "
         f"{virtual_ms / 3_600_000:.1f} simulated hours "
-        f"in {spent:.0f} s ({done / spent * 3600:.0f} seeds an hour); marks not hit: {', '.join(sorted(ALL - marks)) or 'none'}"
+        f"in {spent:.0f} s ({done / spent * 3600:.0f} seeds an hour)"
     )
+    _say(f"marks not hit: {', '.join(sorted(ALL - marks)) or 'none'}")
     if failed:
         _failed(min(failed, key=lambda r: len(r.plan.steps)), args)
     return 1 if failed else 0

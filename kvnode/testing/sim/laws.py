@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 Dump = dict[bytes, tuple[tuple[Dot, int, str], ...]]
 
 
-def dump_of(process: Process) -> Dump:
-    """The canonical dump: per path the values held, with dot, stamp and everything the writer said."""
+def dump_of(process: Process, expired_at: int = 0) -> Dump:
+    """The canonical dump: per path the values held, with dot, stamp and everything the writer said; without what has
+    expired at a time.
+    """
     out: Dump = {}
     for key, siblings in process.replica.tree.scan():
-        shown = [(v.dot, v.stamp, blake2b(v.body, digest_size=8).hexdigest()) for v in siblings if not v.is_tombstone]
+        shown = [
+            (v.dot, v.stamp, blake2b(v.body, digest_size=8).hexdigest()) for v in siblings if not v.is_gone(expired_at)
+        ]
         if shown:
             out[key] = tuple(sorted(shown))
     return out
@@ -39,7 +43,7 @@ def unsettled(world: World) -> list[tuple[str, str]]:
     out += _differing(full)
     for process in world.processes():
         if process.host.view is not None:
-            out += _partial(process, full)
+            out += _partial(process, full, world.wall(latest=True))
         if process.host.disk.staged:
             out.append(("quiet", f"{process.label} has unsynced transactions"))
         out += _leftovers(process) if process.host.view is None else []
@@ -74,12 +78,12 @@ def _text(entry: tuple[tuple[Dot, int, str], ...] | None) -> str:
     return " ".join(str(dot) for dot, _, _ in entry) if entry else "nothing"
 
 
-def _partial(process: Process, full: list[Process]) -> list[tuple[str, str]]:
-    """A partial replica shows just what its view has of a full one."""
+def _partial(process: Process, full: list[Process], wall: int) -> list[tuple[str, str]]:
+    """A partial replica shows just what its view has of a full one (it cannot tell when what expired may go)."""
     views = [pattern(p) for p in process.host.view or ()]
-    whole = dump_of(full[0])
+    whole = dump_of(full[0], wall)
     expected = {k: v for k, v in whole.items() if any(p.matches(Path.from_key(k)) for p in views)}
-    return [("partial", text) for text in _dumps(full[0].label, expected, process.label, dump_of(process))]
+    return [("partial", text) for text in _dumps(full[0].label, expected, process.label, dump_of(process, wall))]
 
 
 def _leftovers(process: Process) -> list[tuple[str, str]]:

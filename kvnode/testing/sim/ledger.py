@@ -17,8 +17,8 @@ from .disk import Disk
 
 @dataclass(slots=True)
 class Write:
-    """One accepted write. `past` is everything that it supersedes, at any remove; `expires` is wall-clock
-    milliseconds; `levels` are the ack levels it reached; `durable` whether any disk ever had it.
+    """One accepted write, made `at` a virtual time. `past` is everything that it supersedes, at any remove; `expires`
+    is in wall-clock milliseconds; `levels` are the ack levels it reached; `durable` tells whether any disk ever had it.
     """
 
     dot: Dot
@@ -27,6 +27,7 @@ class Write:
     run: int
     past: frozenset[Dot]
     deletes: bool
+    at: int
     expires: int | None = None
     levels: set[str] = field(default_factory=set)
     durable: bool = False

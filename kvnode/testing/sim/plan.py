@@ -103,7 +103,7 @@ def _name(number: int) -> str:
 
 
 def _host(name: str, rng: Random, config: Config) -> HostPlan:
-    clock = rng.choice((0, 0, rng.randint(-2000, 2000), rng.randint(-40_000, 40_000)))
+    clock = rng.choice((0, 0, rng.randint(-2000, 2000), rng.randint(-25_000, 25_000)))
     sync = rng.choice((1, 5, 5, 30, 200))
     partial = config.partial and name not in ("A", "B") and rng.random() < 0.08
     return HostPlan(name, clock, sync, (PARTIAL_PATTERN, "@.#") if partial else None, rng.random() < 0.8)
@@ -250,6 +250,7 @@ _FAULTS: Final[dict[str, Callable[[_Draw], list[Step]]]] = {
     "damage": lambda d: [Step(d.at(), "damage", (d.name(), d.rng.randint(0, 5), d.duration(1_000)))],
     "doubt": lambda d: [Step(d.at(), "doubt", (d.name(), d.duration(1_000)))],
     "retire": lambda d: _retire(d),
+    "holes": lambda d: _holes(d),
 }
 _WEIGHTS: Final = {
     "crash": 8,
@@ -273,6 +274,19 @@ def _recrash(draw: _Draw) -> list[Step]:
     """One host crashes again and again: many incarnations."""
     at, name = draw.at(), draw.name()
     return [Step(at + i * draw.rng.randint(100, 1500), "crash", (name, 50)) for i in range(draw.rng.randint(2, 6))]
+
+
+def _holes(draw: _Draw) -> list[Step]:
+    """Ticks that nobody can fill: a host writes while its disk is slow and one of its links is slower than another,
+    then it crashes.
+    """
+    rng, at, name = draw.rng, draw.at(), draw.name()
+    near = sorted({n for e in draw.edges if name in e for n in e} - {name})
+    slow = [Step(at, "slow", (name, n, 5000, 2000)) for n in near if rng.random() < 0.6]
+    writes = [Step(at + 20 + 7 * i, "write", (name, draw.path(), "disk")) for i in range(rng.randint(2, 5))]
+    cut = [Step(at + rng.randint(20, 60), "reset", (name, rng.choice(near)))]
+    crash = Step(at + rng.randint(60, 900), "crash", (name, draw.duration(2_000)))
+    return [Step(at, "disk", (name, 9000, 3000)), *slow, *writes, *cut, crash]
 
 
 def _restore(draw: _Draw) -> list[Step]:

@@ -88,6 +88,7 @@ def _marks() -> Iterator[set[str]]:
 def _live(world: World) -> None:
     for host in list(world.hosts.values()):
         world.start(host)
+    world.look_for_members()
     for step in world.plan.steps:
         world.at(step.at, perform, world, step)
     last = max((s.at for s in world.plan.steps), default=0)

@@ -11,6 +11,7 @@ checked, unless it says ``leave unchecked``. The commands (compare the test data
 ``sync``, ``run 500``                 let five seconds pass, or so many milliseconds
 ``cut A B``, ``heal A B``             no connection, connections again; ``cut A``: all of A's links
 ``hold A->B x``, ``release A->B``     keep back every message from the first one on that carries path x
+``renew A->B``                        A gives its connection to B up and dials again; B does not hear of the end
 ``disk A holds``, ``disk A syncs``    nothing reaches the disk for now
 ``crash A``, ``crash A silently``     lose what is not synced; silently: peers do not hear of it
 ``stop A``, ``start A``               a clean stop; a start
@@ -51,6 +52,8 @@ from .steps import propose
 from .world import World
 
 _SYNC_MS: Final = 5_000
+_HEARD_MS: Final = 200
+"""After this time every peer has heard that a connection is gone."""
 _FOREVER: Final = 1_000_000_000
 
 
@@ -215,7 +218,7 @@ class _Player:
 
     def _do_cut(self, a: str, b: str | None = None) -> None:
         self.world.take_down(self._edges(a, b), _FOREVER)
-        self.world.run_until(self.world.now + 200)
+        self.world.run_until(self.world.now + _HEARD_MS)
 
     def _do_heal(self, a: str, b: str | None = None) -> None:
         for pair in self._edges(a, b):
@@ -228,13 +231,22 @@ class _Player:
 
     def _do_release(self, arrow: str) -> None:
         a, _, b = arrow.partition("->")
-        del self.world.holds[a, b]
+        self.world.holds.pop((a, b), None)
         for conn in list(self.world.all_conns):
             side = 0 if conn.ends[0].label == a else 1
             if {conn.ends[0].label, conn.ends[1].label} == {a, b}:
                 conn.pipes[side].held = False
                 conn.flush(side)
         self.world.run_until(self.world.now + 100)
+
+    def _do_renew(self, arrow: str) -> None:
+        a, _, b = arrow.partition("->")
+        self.world.holds.pop((a, b), None)
+        process = self._process(a)
+        for link, (conn, side) in list(process.links.items()):
+            if conn.ends[1 - side].label == b:
+                conn.abandon(side)
+                process.unlinked(link)
 
     # -- hosts -----------------------------------------------------------------------------------------------
 
@@ -249,10 +261,12 @@ class _Player:
         host = self._host(label)
         self.world.crash(host, 0, silently=how == "silently")
         host.disk_held = False
+        self.world.run_until(self.world.now + _HEARD_MS)
 
     def _do_stop(self, label: str) -> None:
         self._process(label)
         self.world.crash(self._host(label), len(self._host(label).disk.staged))
+        self.world.run_until(self.world.now + _HEARD_MS)
 
     def _do_start(self, label: str) -> None:
         host = self._host(label)

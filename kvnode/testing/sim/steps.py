@@ -29,6 +29,7 @@ _encode: Final = msgspec.msgpack.encode
 def perform(world: World, step: Step) -> None:
     """Do one step, if it makes sense now."""
     world.log("step", step.kind, *step.args)
+    world.harmed = world.harmed or step.kind in _HARMFUL
     _STEPS[step.kind](world, *step.args)
 
 
@@ -85,7 +86,7 @@ def _note_hidden(
             dot = version.dot
             if dot in named or dot in before[key] or dot in world.ledger.writes or is_volatile(dot.inc):
                 continue
-            world.ledger.record(Write(dot, key, process.label, process.run, frozenset(), True), before[key])
+            world.ledger.record(Write(dot, key, process.label, process.run, frozenset(), True, world.now), before[key])
             before[key] = (*(d for d in before[key] if is_volatile(d.inc)), dot)
 
 
@@ -94,7 +95,7 @@ def _note_write(
 ) -> None:
     key, dot = change.path.key, wrote.dot
     over = [d for d in before[key] if is_volatile(d.inc) or not is_volatile(dot.inc)]
-    write = Write(dot, key, process.label, process.run, frozenset(), change.value is None, change.expiry)
+    write = Write(dot, key, process.label, process.run, frozenset(), change.value is None, world.now, change.expiry)
     world.ledger.record(write, over)
     world.log("wrote", process.label, str(change.path), str(dot), wrote.stamp)
     before[key] = (*(d for d in before[key] if d not in over), dot)
@@ -374,6 +375,7 @@ _STEPS: Final[dict[str, Callable[..., None]]] = {
     "damage": _damage,
     "doubt": _doubt,
 }
+_HARMFUL: Final = frozenset({"restore", "clone", "damage", "doubt", "retire", "clock"})
 KINDS: Final = frozenset(_STEPS)
 
 __all__ = ["KINDS", "QUIET", "perform", "propose"]

@@ -86,6 +86,9 @@ class Watch:
         shown = view.shown.get(effect.key, set())
         for dot in sorted((here - shown) & past):
             self._world.broken("goes-back", f"{process.label} shows {dot} (again) at {effect.key!r}")
+        for dot in sorted(here & self._ledger.past_of(here)):
+            if self._world.sound(process, dot):
+                self._world.broken("false-sibling", f"{process.label} shows {dot} beside what superseded it")
         past |= self._ledger.past_of(here) | (shown - here)
         view.shown[effect.key] = here
         self._show(process, view, effect.key, effect.siblings)
@@ -149,6 +152,12 @@ class Watch:
         """Something people must see."""
         self._world.log("report", process.label, effect.kind, effect.subject, effect.resolved)
         self.reports.append((process.label, effect))
+        if effect.kind == "quarantine":
+            for dot in self._ledger.writes:
+                if str(dot) == effect.subject and self._world.sound(process, dot):
+                    self._world.broken(
+                        "quarantine", f"{process.label} set {dot} aside, though no store was ever harmed"
+                    )
 
     def _body(self, version: Version) -> None:
         """Law 6: no dot names two changes."""

@@ -78,6 +78,10 @@ class World:
         self.noise: Noise = QUIET
         self.noise_until = 0
         self.last_read: dict[str, frozenset[Dot]] = {}
+        self.harmed = False
+        """Whether a store was set back, copied or harmed, or a node retired: what `sound` needs to know."""
+        self.joined: dict[str, int] = {}
+        """Since when a name is a member in everybody's eyes."""
         self.all_conns: list[Connection] = []
         self.cloned: set[str] = set()
         self.retired: set[str] = set()
@@ -143,6 +147,26 @@ class World:
         if len(self.brokens) >= MAX_BROKEN:
             raise Stopped
 
+    def sound(self, process: Process, dot: Dot) -> bool:
+        """Whether this process was a member in everybody's eyes when the write was made, and no store was ever set
+        back, copied, harmed or retired: then early stripping, forgetting or dropping has no excuse.
+        """
+        write = self.ledger.writes.get(dot)
+        joined = self.joined.get(process.host.name)
+        if self.harmed or write is None or write.volatile or joined is None:
+            return False
+        return write.at > joined
+
+    def look_for_members(self) -> None:
+        """Who is a member in everybody's eyes now?"""
+        running = self.processes()
+        if len(running) == len(self.hosts):
+            for name in [h.name for h in self.hosts.values() if h.name not in self.joined]:
+                if all(name in p.replica.members() for p in running):
+                    self.joined[name] = self.now
+        if not self.healed:
+            self.after(200, self.look_for_members)
+
     # -- messages --------------------------------------------------------------------------------------------
 
     def encode(self, seq: int, message: Message) -> bytes | Message:
@@ -202,6 +226,10 @@ class World:
         self._conns += 1
         conn = Connection(self, edge, (a, b), self._conns)
         edge.conns.append(conn)
+        self.harmed = False
+        """Whether a store was set back, copied or harmed, or a node retired: what `sound` needs to know."""
+        self.joined: dict[str, int] = {}
+        """Since when a name is a member in everybody's eyes."""
         self.all_conns.append(conn)
         self.log("connect", str(conn))
         conn.start(edge.rng.randrange(2))
@@ -319,7 +347,7 @@ class World:
             elif host.name in self.retired and host.process is None and host.up_at > self.now + 1_000_000:
                 host.retired = True
                 self.destroyed()
-            if abs(host.clock_ms) > 40_000:
+            if abs(host.clock_ms) > 25_000:
                 self.set_clock(host, 0)
             host.sync_ms = min(host.sync_ms, 200)
         for edge in self.edges.values():

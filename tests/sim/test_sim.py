@@ -1,0 +1,118 @@
+"""The simulator itself, and the laws on a fixed set of seeds.
+
+The seeds run in one process for about a minute (``SIM_BUDGET`` changes the seconds); the long form is
+``python -m kvnode.testing.sim --seeds 1..5000 --jobs 2``.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kvnode.core.marks import ALL
+from kvnode.testing.sim import Config, Plan, Report, Step, generate, run, run_plan, shrink
+from kvnode.testing.sim.plan import HostPlan
+from kvnode.testing.sim.steps import KINDS
+
+BUDGET_S = float(os.environ.get("SIM_BUDGET", "60"))
+ROOT = Path(__file__).parents[2]
+RARE = frozenset({"own-ticks-ahead", "void-version-found", "session-restarted", "dot-clash"})
+"""Marks that the short form may miss."""
+
+
+def _failure(report: Report) -> str:
+    small = shrink(report, budget=60)
+    steps = "\n".join(map(str, small.plan.steps))
+    return "\n".join([report.replay, *map(str, report.broken[:5]), f"shrunk to {len(small.plan.steps)} steps:", steps])
+
+
+@pytest.mark.timeout(max(300, BUDGET_S * 3))
+def test_the_laws_hold_on_many_seeds() -> None:
+    end = time.monotonic() + BUDGET_S
+    marks: set[str] = set()
+    seeds = 0
+    for seed in range(1, 100_000):
+        report = run(seed)
+        assert report.ok, _failure(report)
+        marks |= report.marks
+        seeds += 1
+        if time.monotonic() > end:
+            break
+    assert seeds >= BUDGET_S / 2, "the simulation has become slow"
+    if seeds >= 80:
+        assert marks >= ALL - RARE
+
+
+@pytest.mark.parametrize("nodes", [(2, 2), (9, 12)])
+def test_the_laws_hold_on_small_and_large_clusters(nodes: tuple[int, int]) -> None:
+    for seed in range(1, 6):
+        report = run(seed, Config(nodes=nodes))
+        assert report.ok, _failure(report)
+
+
+def test_the_laws_hold_without_the_codec() -> None:
+    for seed in range(1, 6):
+        report = run(seed, Config(codec=False))
+        assert report.ok, _failure(report)
+
+
+def test_one_seed_is_one_trace() -> None:
+    first, second = run(7), run(7)
+    assert first.trace_hash == second.trace_hash
+    assert first.events == second.events
+    assert first.trace_hash != run(8).trace_hash
+
+
+def test_the_trace_does_not_depend_on_hash_seeds() -> None:
+    lines = set()
+    for hash_seed in ("0", "1", "4711"):
+        done = subprocess.run(
+            [sys.executable, "-m", "kvnode.testing.sim", "--seeds", "1..12", "--hashes"],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        lines.add(done.stdout)
+    assert len(lines) == 1
+
+
+def test_plans_are_data() -> None:
+    plan = generate(11)
+    assert plan == generate(11)
+    assert plan != generate(12)
+    assert {s.kind for s in plan.steps} <= KINDS
+    assert [s.at for s in plan.steps] == sorted(s.at for s in plan.steps)
+
+
+def test_every_kind_of_step_is_drawn() -> None:
+    drawn = {s.kind for seed in range(300) for s in generate(seed).steps}
+    assert drawn == KINDS
+
+
+def test_without_steps_nothing_happens() -> None:
+    plan = Plan(1, (HostPlan("A"), HostPlan("B")), (("A", "B"),), ())
+    report = run_plan(plan, keep_trace=True)
+    assert report.ok
+    assert report.writes == 0
+    assert report.trace
+
+
+def test_a_lost_write_is_noticed() -> None:
+    """The checker itself: a plan whose only copy of an acknowledged write is destroyed is excused, a core that drops
+    one is not.
+    """
+    hosts = (HostPlan("A"), HostPlan("B"))
+    steps = (
+        Step(100, "backup", ("A",)),
+        Step(200, "cut", ("A", "B", 10_000)),
+        Step(300, "write", ("A", "p.x", "disk")),
+        Step(1_000, "restore", ("A", 10)),
+    )
+    assert run_plan(Plan(1, hosts, (("A", "B"),), steps)).ok
