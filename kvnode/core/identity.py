@@ -143,6 +143,8 @@ class Identity:
             return
         if self._state.view is None and self._state.name not in self._state.members:
             return
+        # A mark that had done its work does so again when more of its incarnation turns up.
+        self._state.reopen(sorted(i for i in self._listed() if self._has_holes(i)))
         strangers = {i for r in self._records() if isinstance(i := r.get("inc"), str)} - {self._state.inc}
         holed = {i for i in self._own() if self._has_holes(i)} - self._listed()
         foreign = strangers if self._state.inc is not None or len(self._records()) > 1 else set()
