@@ -95,6 +95,20 @@ def test_the_shortest_command_that_works(node: NodeProcess, simulator: ThreadedS
     assert record["state"] == "stopped"
 
 
+def test_another_node_takes_over(node: NodeProcess, simulator: ThreadedSimulator, tmp_path: Path):
+    """What is measured after the first node was killed is written at the second, and known to the first later."""
+    with NodeProcess("b", tmp_path, peers=[node.address]) as other:
+        arguments = ("attic", "--node", node.address, "--node", other.address)
+        more = ("--server", f"127.0.0.1:{simulator.port}", "--dest", "home", "--interval", "0.5")
+        with program("kvagents.onewire", *arguments, *more):
+            until(lambda: value(other, DEST) == 21.5, "no reading arrived")
+            node.kill()
+            simulator.server.bus.sensors[ROM].temperature = lambda: 22.5
+            until(lambda: value(other, DEST) == 22.5, "no reading arrived at the second node")
+            node.start()
+            until(lambda: value(node, DEST) == 22.5, "the first node did not learn of it")
+
+
 @pytest.mark.parametrize("fault", [Fault.SILENT, Fault.BUSY])
 def test_sigterm_while_a_call_hangs(node: NodeProcess, simulator: ThreadedSimulator, fault: Fault):
     arguments = ("attic", "--node", node.address, "--server", f"127.0.0.1:{simulator.port}", "--dest", "home")
@@ -112,8 +126,10 @@ def test_sigterm_while_a_call_hangs(node: NodeProcess, simulator: ThreadedSimula
 def test_sigterm_while_everything_is_away():
     arguments = ("attic", "--node", f"127.0.0.1:{free_port()}", "--server", "127.0.0.1:9", "--dest", "home")
     with program("kvagents.onewire", *arguments) as agent:
-        time.sleep(1.5)
-        assert agent.poll() is None, "an agent waits for its node"
+        assert agent.stderr is not None
+        assert json.loads(agent.stderr.readline())["message"] == "started"
+        with pytest.raises(subprocess.TimeoutExpired):  # an agent waits for its node
+            agent.wait(1)
         agent.terminate()
         status, errors = ended(agent, 5)
     assert status == 0, errors

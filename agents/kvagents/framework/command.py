@@ -40,17 +40,23 @@ def _command_of(name: str) -> click.Command:
     kind = registry.load(name)
 
     async def run(ctx: click.Context, agent_name: str, log_level: str, **given: Any) -> None:
-        node = given.pop("node", None) or getattr(ctx.find_root().obj, "node", None)
+        general = getattr(ctx.find_root().obj, "node", None)
+        nodes = given.pop("node") or ([general] if general else [])
         try:
             overrides = options_of(kind, given)
             set_up_logging(f"{kind.kind}/{agent_name}", level=log_level)
-            await run_until_signal(kind, agent_name, node, overrides)
+            await run_until_signal(kind, agent_name, nodes, overrides)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
 
     params: list[click.Parameter] = [
         click.Argument(["agent_name"], metavar="NAME"),
-        click.Option(["--node"], metavar="HOST:PORT|unix:PATH", help="The node to talk to."),
+        click.Option(
+            ["--node"],
+            metavar="HOST:PORT|unix:PATH",
+            multiple=True,
+            help="The node to talk to; more of them to fall back on.",
+        ),
         click.Option(["--log-level"], type=click.Choice(["debug", "info", "warning", "error"]), default="info"),
     ]
     params += [click.Option([f"--{o.key}", o.key], metavar=o.metavar, help=f"{o.help}.") for o in kind.options]

@@ -30,47 +30,50 @@ FAREWELL_S: Final = 2.0
 async def serve(
     kind: AgentKind[Any],
     name: str,
-    node: str | None = None,
+    nodes: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run agent `name` of a kind at `node` (default: ``$KV_NODE``, else 127.0.0.1:27590) until cancelled.
+    """Run agent `name` of a kind until cancelled, at the first of `nodes` (addresses) that answers, and at another one
+    when that goes away. By default at ``$KV_NODE``, else 127.0.0.1:27590.
 
-    The node need not be there yet. `overrides` are written into the agent's own entry first. Raises ValueError for an
+    No node need be there yet. `overrides` are written into the agent's own entry first. Raises ValueError for an
     address or name that is none.
     """
-    address = _checked(kind, name, node)
+    addresses = _checked(kind, name, nodes)
+    log.info("started", extra={"nodes": ", ".join(addresses)})
     task_status.started()
     agent: Agent[Any] | None = None
     author = f"{kind.kind}/{name}"
     try:
-        async with connect(address, author=author, patient=True) as kv:
+        async with connect(addresses, author=author, patient=True) as kv:
             agent = Agent(kind, name, kv, overrides=overrides)
             await agent.run()
     finally:
         if agent is not None:
-            await _say_goodbye(agent, address, author)
+            await _say_goodbye(agent, addresses, author)
 
 
-async def _say_goodbye(agent: Agent[Any], address: str, author: str) -> None:
+async def _say_goodbye(agent: Agent[Any], addresses: Sequence[str], author: str) -> None:
     """The last write; gives up after a moment, for the node may be gone too."""
     with anyio.move_on_after(FAREWELL_S, shield=True):
         try:
-            async with connect(address, author=author, timeout=FAREWELL_S) as kv:
+            async with connect(addresses, author=author, timeout=FAREWELL_S) as kv:
                 await agent.farewell(kv)
         except KvError as error:
             log.debug("cannot say goodbye: %s", error)
 
 
-def _checked(kind: AgentKind[Any], name: str, node: str | None) -> str:
-    """The address of the node, if it and the agent's name are such. Raises ValueError."""
+def _checked(kind: AgentKind[Any], name: str, nodes: Sequence[str]) -> list[str]:
+    """The addresses of nodes, if they and the agent's name are such. Raises ValueError."""
     if not name:
         raise ValueError("the name of an agent must not be empty")
     Path(("agent", kind.kind, name))
-    address = node or os.environ.get(NODE_VARIABLE) or DEFAULT_NODE
-    parse_address(address)
-    return address
+    addresses = list(nodes) or [os.environ.get(NODE_VARIABLE) or DEFAULT_NODE]
+    for address in addresses:
+        parse_address(address)
+    return addresses
 
 
 def main(kind: AgentKind[Any], argv: Sequence[str] | None = None) -> int:
@@ -79,7 +82,7 @@ def main(kind: AgentKind[Any], argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     set_up_logging(f"{kind.kind}/{args.name}", level=args.log_level)
     try:
-        run = partial(run_until_signal, kind, args.name, args.node, options_of(kind, vars(args)))
+        run = partial(run_until_signal, kind, args.name, args.node or (), options_of(kind, vars(args)))
         anyio.run(run, backend_options={"use_uvloop": _uvloop_is_there()})
     except ValueError as error:
         parser.error(str(error))
@@ -93,7 +96,8 @@ def _parser(kind: AgentKind[Any]) -> argparse.ArgumentParser:
         "what is given here is written there first.",
     )
     parser.add_argument("name", metavar="NAME", help="name of this agent")
-    parser.add_argument("--node", metavar="ADDRESS", help=f"node: HOST:PORT or unix:PATH (${NODE_VARIABLE})")
+    node_help = f"a node, HOST:PORT or unix:PATH; more of them to fall back on (default: ${NODE_VARIABLE})"
+    parser.add_argument("--node", metavar="ADDRESS", action="append", help=node_help)
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     for option in kind.options:
         parser.add_argument(f"--{option.key}", metavar=option.metavar, help=option.help)
@@ -114,13 +118,13 @@ def options_of(kind: AgentKind[Any], given: Mapping[str, str | None]) -> dict[st
 
 
 async def run_until_signal(
-    kind: AgentKind[Any], name: str, node: str | None, overrides: Mapping[str, Any] | None = None
+    kind: AgentKind[Any], name: str, nodes: Sequence[str] = (), overrides: Mapping[str, Any] | None = None
 ) -> None:
     """:func:`serve` until SIGINT or SIGTERM. Raises ValueError for an address or name that is none."""
-    address = _checked(kind, name, node)
+    addresses = _checked(kind, name, nodes)
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyio.create_task_group() as tasks:
-            await tasks.start(partial(serve, kind, name, address, overrides))
+            await tasks.start(partial(serve, kind, name, addresses, overrides))
             async for number in signals:
                 log.info("ending", extra={"signal": signal.Signals(number).name})
                 tasks.cancel_scope.cancel()
