@@ -542,8 +542,9 @@ class Replica:
         for link in self.links.values():
             if link.check_at <= now.mono:
                 link.check_at = now.mono + self.limits.check_ms
-                if link.est is not None and not link.partial and self.state.view is None:
-                    self.sync.send_check(link, settle=False)
+                if link.est is not None and self.state.view is None:
+                    # A partial replica settles each time: only a full one can tell which tombstones may go.
+                    self.sync.send_check(link, settle=link.partial)
 
     @property
     def next_deadline(self) -> int | None:
