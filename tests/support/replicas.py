@@ -31,13 +31,15 @@ from kvnode.core.effects import (
     Send,
     Wrote,
 )
-from kvnode.core.entry import Siblings
+from kvnode.core.entry import Siblings, Version, body_of
 from kvnode.core.limits import Limits
-from kvnode.core.messages import Digest, Event, Hello, Message, Versions
+from kvnode.core.messages import Ack, AckState, Digest, Event, Hello, Message, Versions
 from kvnode.core.path import Path, Pattern
-from kvnode.core.policy import live, read
+from kvnode.core.policy import in_conflict, live, read
 from kvnode.core.replica import Replica
-from kvnode.core.ticks import Dot, Incarnation, Ticks
+from kvnode.core.stamp import stamp_of
+from kvnode.core.ticks import Dot, Incarnation, Known, Ticks, incarnation
+from kvnode.core.tree import entry_print
 
 WALL = 1_700_000_000_000
 """Wall clock at the net's time 0, in milliseconds since 1970."""
@@ -427,6 +429,8 @@ class Net:
     def converged(self, *labels: str) -> bool:
         """Whether all these nodes (all there are, by default) are equal, in known, content and fingerprint."""
         names = labels or tuple(self.nodes)
+        for name in names:
+            assert unsound(self[name]) == []
         first = self[names[0]]
         for name in names[1:]:
             one = self[name]
@@ -435,6 +439,40 @@ class Net:
             if self.dump(name) != self.dump(names[0]) or one.tree.print_of_all != first.tree.print_of_all:
                 return False
         return True
+
+
+def unsound(replica: Replica) -> list[str]:
+    """What does not fit together inside a replica: its indexes must say what its tree says."""
+    state, out = replica.state, []
+    live: dict[Incarnation, dict[int, bytes]] = {}
+    tombstones = fingerprint = 0
+    conflicts = set()
+    for key, siblings in replica.tree.scan():
+        fingerprint ^= entry_print(siblings)
+        if in_conflict(siblings):
+            conflicts.add(key)
+        for at, version in enumerate(siblings):
+            live.setdefault(version.inc, {})[version.tick] = key
+            tombstones += version.is_tombstone
+            if version.key != key:
+                out.append(f"{version!r} lies at {key.hex()}")
+            if version.dot not in replica.known:
+                out.append(f"{version.dot} is held and not known")
+            if any(other.covers(version) for other in siblings[:at] + siblings[at + 1 :]):
+                out.append(f"{version!r} is covered by a sibling")
+            if (version.vector or version.is_tombstone) and key not in state.unsettled:
+                out.append(f"{version!r} will never be stripped or forgotten")
+    out += [f"durable and not known: {inc}" for inc, t in state.durable.map.items() if not t <= replica.known[inc]]
+    for name, have, want in (
+        ("live", state.live, live),
+        ("tombstones", state.tombstones, tombstones),
+        ("conflicts", set(state.conflicts), conflicts),
+        ("fingerprint", replica.tree.print_of_all, fingerprint),
+        ("known", replica.known.hash(), Known(replica.known.map).hash()),
+    ):
+        if have != want:
+            out.append(f"{name}: {have} instead of {want}")
+    return out
 
 
 class Stranger:
@@ -475,14 +513,26 @@ class Stranger:
     def send(self, *messages: Message) -> None:
         """Send messages, through the codec, with the numbers that are due."""
         for message in messages:
-            framed = peer.decode(peer.encode(self.seq, message))
-            self.seq += 1
-            self.net[self.to].receive(self.link, framed.seq, framed.message, self.net.now)
+            self.send_bytes(peer.encode(self.seq, message))
+
+    def send_bytes(self, payload: bytes) -> None:
+        """Send what may be a message."""
+        framed = peer.decode(payload)
+        self.seq += 1
+        self.net[self.to].receive(self.link, framed.seq, framed.message, self.net.now)
         self.net.flow()
 
     def introduce(self) -> None:
         """Tell that nothing is known here, which establishes what the replica believes of this peer."""
         self.send(Digest(dict.fromkeys(self.net[self.to].known.map, ()), 0))
+
+    def mark(self, *incs: Incarnation) -> None:
+        """Become a member that shows marks of closed incarnations (R3), of each of which it holds the first tick."""
+        inc = incarnation(self.name, self.session)
+        body = body_of(Path(("@", "nodes", self.name)), stamp_of(self.net.now.wall), enc({"inc": inc}))
+        self.send(Versions((Version.make(Dot(inc, 1), {}, body),)))
+        self.introduce()
+        self.send(Ack((AckState(self.name, self.session, 1, dict.fromkeys(incs, (1, 2)), incs, ()),)))
 
     def took(self, kind: type[Message]) -> list[Any]:
         """The messages of a kind that came."""

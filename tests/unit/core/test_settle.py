@@ -258,11 +258,11 @@ def test_a_partial_replica_gives_no_verdict() -> None:
 def test_a_verdict_counts_only_if_its_versions_were_taken() -> None:
     """R3: the successor came from a peer without the mark and was refused, so what it supersedes stays."""
     net = Net("A")
-    closed, other = incarnation("Y", 1), incarnation("Y", 2)
-    record = {"inc": other, "closes": [closed]}
+    closed = incarnation("Y", 1)
+    Stranger(net, "A", "Q", session=5).mark(closed)
     old = version("x", 1, "old")
     net_peer = Stranger(net, "A")
-    net_peer.send(Versions((version("@.nodes.Y", 1, record, inc=other), old)))
+    net_peer.send(Versions((old,)))
     net_peer.send(PathTell(((X, (version("x", 1, "new", inc=closed),), (old.dot,)),)))
     assert not net_peer.is_cut
     assert net.values("A", "x") == ["old"]

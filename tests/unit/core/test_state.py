@@ -9,7 +9,7 @@ import pytest
 from kvnode.core.effects import Change, Notify, Persist, Send
 from kvnode.core.entry import Version, body_of, decode_record, encode_record
 from kvnode.core.limits import Limits
-from kvnode.core.messages import Versions
+from kvnode.core.messages import Ack, AckState, Versions
 from kvnode.core.path import Path
 from kvnode.core.policy import Policy
 from kvnode.core.stamp import stamp_of, wall_ms
@@ -341,30 +341,53 @@ def test_records_of_any_shape_do_no_harm(value: Any) -> None:
     assert net["A"].name in net["A"].members()
 
 
-def test_closing_records_close_for_good() -> None:
+def test_the_mark_of_a_member_holds_until_nothing_is_missing() -> None:
     net = Net("A")
     inc, other = incarnation("B", 1), incarnation("B", 2)
-    peer = Stranger(net, "A")
-    peer.send(Versions((version("@.nodes.B", 1, {"inc": other, "closes": [inc]}),)))
+    Stranger(net, "A", "Q").mark(inc)
+    net.run(60_000)
     assert net["A"].state.is_closed(inc)
     assert net["A"].state.is_closed(inc + "v")
     assert not net["A"].state.is_closed(other)
-    peer.send(Versions((version("@.nodes.B", 2, {"inc": other, "closes": []}),)))
-    assert net["A"].state.is_closed(inc)
+    Stranger(net, "A", "Y", session=5, marks=(inc,)).send(Versions((version("x", 1, inc=inc),)))
+    net.run(60_000)
+    assert net.read("A", "x") == 1
+    assert not net["A"].state.is_closed(inc)
 
 
-def test_a_mark_is_durable_with_its_record_only() -> None:
+def test_the_mark_of_one_who_is_no_member_does_not_count() -> None:
+    net = Net("A")
+    inc = incarnation("B", 1)
+    stranger = Stranger(net, "A", "Q", marks=(inc,))
+    stranger.introduce()
+    stranger.send(Ack((AckState("Q", 77, 1, {inc: (1, 2)}, (inc,), ()),)))
+    assert not net["A"].state.is_closed(inc)
+
+
+def test_a_mark_is_durable_when_it_is_stored() -> None:
     net = Net("A")
     net.run()
     net.nodes["A"].stuck = True
     inc = incarnation("B", 1)
-    Stranger(net, "A").send(Versions((version("@.nodes.B", 1, {"inc": Z, "closes": [inc]}),)))
+    Stranger(net, "A", "Q").mark(inc)
     assert inc in net["A"].state.closed
     assert inc not in net["A"].state.durable_marks
-    net.sync_disk("A")
+    net.unstick("A")
     assert inc in net["A"].state.durable_marks
     net.restart("A")
     assert inc in net["A"].state.durable_marks
+
+
+@pytest.mark.parametrize("stored", [b"", b"\xc1", b"\x01", b"\x91\x01", b"\x91\xa1x", b"\x80"])
+def test_stored_marks_of_any_shape_do_no_harm(stored: bytes) -> None:
+    net = Net("A")
+    net.write("A", "x", 1)
+    net.flow()
+    store = net.crash("A")
+    store.meta["marks"] = stored
+    net.start("A", store=store)
+    assert net.read("A", "x") == 1
+    assert net["A"].state.closed == frozenset()
 
 
 def two_values(net: Net, path: str) -> None:

@@ -592,15 +592,11 @@ def test_different_known_on_a_quiet_link_starts_a_session_anew() -> None:
 
 
 def closed_net() -> tuple[Net, Incarnation]:
-    """A node that holds a mark that closes an incarnation of Z."""
+    """A node that holds the mark of a closed incarnation of Z, got from a member."""
     net = Net("A")
     inc = incarnation("Z", 1)
-    feed_record = Version.make(
-        Dot(incarnation("Z", 2), 1),
-        {},
-        body_of(Path.parse("@.nodes.Z"), stamp_of(WALL), enc({"inc": incarnation("Z", 2), "closes": [inc]})),
-    )
-    Stranger(net, "A", "Q", session=5).send(Versions((feed_record,)))
+    Stranger(net, "A", "Q", session=5).mark(inc)
+    net.flow()
     assert net["A"].state.is_closed(inc)
     return net, inc
 
