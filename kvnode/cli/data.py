@@ -11,7 +11,7 @@ from kvnode.core.path import Path
 from kvnode.core.ticks import Dot
 
 from .command import command, settings_of
-from .errors import CliError, Exit, usage
+from .errors import usage
 from .render import Output, age, full_value, rfc3339, short_value, to_data
 from .rows import (
     DOT,
@@ -185,8 +185,3 @@ def print_unacked(out: Output, path: Path, exc: Exception) -> None:
     if getattr(exc, "code", None) == "ack_timeout" and not out.human:
         row: dict[str, Any] = {"path": str(path), "dot": str(getattr(exc, "dot", "")), "acked": False}
         out.one(row, str)
-
-
-def missing(path: Path) -> CliError:
-    """There is nothing at `path`."""
-    return CliError(f"no value at {path}", Exit.NOT_FOUND)
