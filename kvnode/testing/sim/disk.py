@@ -29,7 +29,10 @@ class Disk:
         self.staged: list[Persist] = []
         self._fresh: set[Dot] = set()
         self.rewound = False
-        """Whether this store was ever set back or lost something: acknowledgements of before may be stale."""
+        """Whether this store was ever set back: acknowledgements of before may be stale."""
+        self.damaged = False
+        """Whether this store ever lost a record."""
+        self._tally_wrong = False
 
     def image(self) -> Image:
         """A backup of what is synced now."""
@@ -44,6 +47,7 @@ class Disk:
         token = None
         for persist in self.staged[:count]:
             self._apply(persist)
+            self._tally_wrong = False
             token = persist.token
         del self.staged[:count]
         return token
@@ -76,13 +80,15 @@ class Disk:
         self.staged.clear()
 
     def lose_row(self, key: bytes) -> None:
-        """One record is gone, known says otherwise."""
+        """One record is gone, known says otherwise. The store's own tally of its rows will tell at the next start."""
         del self.rows[key]
         del self.dots[key]
-        self.rewound = True
+        self.damaged = self._tally_wrong = True
 
     def load(self, doubts: tuple[str, ...] = ()) -> Loaded:
         """What a process finds when it opens the store."""
+        if self._tally_wrong:
+            doubts += ("the tally of the rows is wrong",)
         return Loaded(sorted(self.rows.items()), dict(self.known), dict(self.meta), doubts)
 
 

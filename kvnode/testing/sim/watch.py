@@ -202,13 +202,14 @@ class Watch:
     def _check_ack(self, process: Process, write: Write, level: str) -> None:
         """The promise must be true on the disks, unless a store was set back behind the core's back."""
         wall = self._world.wall(latest=True)
-        if not process.host.disk.rewound and not self._ledger.carried(write, process.host.disk, wall):
+        disk = process.host.disk
+        if not (disk.rewound or disk.damaged) and not self._ledger.carried(write, process.host.disk, wall):
             self._world.broken("ack", f"{process.label} acknowledged {write.dot} ({level}), its disk does not have it")
         if level == "disk":
             return
         for name in sorted(process.replica.ackers(write.dot)):
             disks = [h.disk for h in self._world.hosts.values() if h.name == name]
-            if any(d.rewound for d in disks) or name in self._world.cloned:
+            if any(d.rewound or d.damaged for d in disks) or name in self._world.cloned:
                 continue
             if not any(self._ledger.carried(write, d, wall) for d in disks):
                 self._world.broken(

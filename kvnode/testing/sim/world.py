@@ -226,10 +226,6 @@ class World:
         self._conns += 1
         conn = Connection(self, edge, (a, b), self._conns)
         edge.conns.append(conn)
-        self.harmed = False
-        """Whether a store was set back, copied or harmed, or a node retired: what `sound` needs to know."""
-        self.joined: dict[str, int] = {}
-        """Since when a name is a member in everybody's eyes."""
         self.all_conns.append(conn)
         self.log("connect", str(conn))
         conn.start(edge.rng.randrange(2))
