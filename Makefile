@@ -4,55 +4,64 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+RUN := $(VENV)/.run
+DEV := $(VENV)/.dev
 SEEDS ?= 1..100
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim lint types contracts reference docs build clean install
+.PHONY: help demo test sim lint types contracts reference docs build clean install dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## build the virtual environment .venv with everything in it
+install: $(RUN) ## build the virtual environment .venv with kv and the agents in it
 
-$(STAMP): pyproject.toml
+dev: $(DEV) ## the same, and what tests, checks and documentation need
+
+$(RUN): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing; on Debian: apt-get install python3 python3-venv" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $$($(PYTHON) --version) is too old, 3.11 or newer is needed: make PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: Python's venv is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	@echo "make: building $(VENV), once; this takes a minute"
+	@echo "make: building $(VENV), once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,dev]'
+	@$(PIP) --editable '.[all]'
 	@touch $@
 
-demo: $(STAMP) ## three nodes and a 1-Wire bus, a cut link, a killed node; needs nothing else
+$(DEV): $(RUN)
+	@echo "make: adding what development needs, once; this takes a minute"
+	@$(PIP) --editable '.[all,dev]'
+	@touch $@
+
+demo: $(RUN) ## three nodes and a 1-Wire bus, a cut link, a killed node; needs nothing else
 	@$(BIN)/kv demo
 
-test: $(STAMP) ## all tests; those against a real owserver only where it is installed
+test: $(DEV) ## all tests; those against a real owserver only where it is installed
 	@if command -v owserver >/dev/null; then exec $(BIN)/pytest; fi; \
 	echo "make: owserver is missing, so the tests against it are left out; on Debian: apt-get install owserver ow-shell"; \
 	exec $(BIN)/pytest -m 'not owserver'
 
-sim: $(STAMP) ## simulate random clusters, SEEDS=1..100, and check all laws
+sim: $(DEV) ## simulate random clusters, SEEDS=1..100, and check all laws
 	@$(BIN)/python -m kvnode.testing.sim --seeds $(SEEDS) --jobs 2
 
-lint: $(STAMP) ## style and likely bugs
+lint: $(DEV) ## style and likely bugs
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-types: $(STAMP) ## mypy, strict
+types: $(DEV) ## mypy, strict
 	@$(BIN)/mypy
 
-contracts: $(STAMP) ## directions of import
+contracts: $(DEV) ## directions of import
 	@PYTHONPATH=agents $(BIN)/lint-imports --no-logo
 
-reference: $(STAMP) ## write docs/reference/config.md from the schema, cli.md from the commands
+reference: $(DEV) ## write docs/reference/config.md from the schema, cli.md from the commands
 	@$(BIN)/python docs/make_reference.py
 	@$(BIN)/python docs/generate_cli.py
 
-docs: $(STAMP) ## the documentation as a site in site/
+docs: $(DEV) ## the documentation as a site in site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-build: $(STAMP) ## wheel and source archive in dist/
+build: $(DEV) ## wheel and source archive in dist/
 	@$(BIN)/python -m build --no-isolation
 
 clean: ## remove what was built, the virtual environment too
