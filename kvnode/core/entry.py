@@ -107,8 +107,8 @@ class Version:
         head = _decode_body(body)
         if is_too_deep(body, MAX_DEPTH + 1):
             raise ValueError(f"a value nested deeper than {MAX_DEPTH}")
-        numbers = (tick, head.stamp, head.expiry or 0, *vector.values())
-        if tick < 1 or min(numbers) < 0 or max(numbers) > MAX_TICK or head.stamp > MAX_STAMP or not head.path:
+        numbers = (tick - 1, head.stamp, head.expiry or 0, *(t - 1 for t in vector.values()))
+        if min(numbers) < 0 or max(numbers) >= MAX_TICK or head.stamp > MAX_STAMP or not head.path:
             raise ValueError(f"{inc}:{tick} has a number out of bounds, or no path")
         return cls(inc, tick, vector, Path(head.path).key, body, sig, head.stamp, head.kind, head.expiry)
 

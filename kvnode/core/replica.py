@@ -458,7 +458,11 @@ class Replica:
         """Compare (R5). A difference in known alone is anti-entropy's: if it stays on a quiet link, start anew."""
         if link.partial:
             return
-        equal = message.fingerprint == self.tree.print_of_all and self.state.view is None
+        if self.state.view is not None:
+            if not link.settled or self.settle.own_tombstones():
+                self.settle.begin(link)
+            return
+        equal = message.fingerprint == self.tree.print_of_all
         if message.settle:
             self.settle.complete(link) if equal else self.settle.begin(link)
         elif message.known_hash == self.known.hash():

@@ -51,10 +51,10 @@ class Settle:
         if link.walk is not None or link.partial:
             return
         marks.hit("settle-differs")
-        link.walk = Walk(self._ranges(), self._own_tombstones())
+        link.walk = Walk(self._ranges(), self.own_tombstones())
         self._next(link, link.walk)
 
-    def _own_tombstones(self) -> list[bytes]:
+    def own_tombstones(self) -> list[bytes]:
         """A partial replica cannot tell what is stable: its peer's verdict says which tombstones may go (R8)."""
         state = self._state
         if state.view is None:
