@@ -145,6 +145,8 @@ class State:
             self._unlist(version)
         for version in new:
             self._list(key, version)
+        if not new:
+            self.unsettled.pop(key, None)
         if in_conflict(new):
             self.conflicts[key] = None
         else:
