@@ -349,7 +349,8 @@ class Driver:
 
     def status(self) -> dict[str, Any]:
         """The state of the node as plain data, see :mod:`.status`."""
-        return status_of(self.replica, self.store, self.reports, self.peer_rows())
+        found = status_of(self.replica, self.store, self.reports, self.peer_rows())
+        return found | {"counters": dict(self.counters)}
 
     # -- links -----------------------------------------------------------------------------------------------
 
