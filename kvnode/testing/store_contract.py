@@ -324,14 +324,15 @@ def doubts_stay_until_a_commit_answers_them(bench: Bench) -> None:
 
 
 def a_damaged_row_can_be_written_again(bench: Bench) -> None:
-    """Also by the very commit that answers the doubts."""
+    """Also by the very commit that answers the doubts; later commits leave it alone."""
     commit(bench, persist(1, {b"a": b"1", b"b": b"2"}, {INC: Ticks.upto(2)}))
     bench.damage_row(b"b")
     bench.damage_known(INC)
     with opened(bench) as store:
         store.commit([persist(1, {b"b": b"3"}, {INC: Ticks.upto(3)})])
-        assert not read_all(store.load()).doubts
-        store.commit([persist(2, {b"b": b"4", b"a": None})])
+        store.commit([persist(2, {b"c": b"1"})])
+        assert read_all(store.load()) == Held({b"a": b"1", b"b": b"3", b"c": b"1"}, {INC: Ticks.upto(3)}, {})
+        store.commit([persist(3, {b"b": b"4", b"a": None, b"c": None})])
     assert held(bench) == Held({b"b": b"4"}, {INC: Ticks.upto(3)}, {})
 
 

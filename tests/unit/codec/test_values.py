@@ -423,6 +423,7 @@ def test_the_json_form(value: Any, text: str) -> None:
         ("9" * 5000, "too many digits"),
         ('{"$bytes": 1}', "$bytes holds text, not int"),
         ('{"$bytes": "a"}', "not base64"),
+        ('{"$bytes": "aG k="}', "not base64"),
         ('{"a": [{"$bytes": "é"}]}', "(at value['a'][0])"),
         ('{"$time": "2026-01-31"}', "RFC 3339"),
         ('{"$time": "2026-01-31T12:00:00"}', "RFC 3339"),
