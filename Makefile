@@ -10,7 +10,7 @@ DEV := $(VENV)/.dev
 SEEDS ?= 1..100
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim lint types contracts reference docs build clean install dev
+.PHONY: help demo test sim lint types contracts reference picture docs build clean install dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ contracts: $(DEV) ## directions of import
 reference: $(DEV) ## write docs/reference/config.md from the schema, cli.md from the commands
 	@$(BIN)/python docs/make_reference.py
 	@$(BIN)/python docs/generate_cli.py
+
+picture: $(DEV) ## run the demo and draw what it printed: docs/demo.svg, the picture in the README
+	@$(BIN)/python docs/make_picture.py
 
 docs: $(DEV) ## the documentation as a site in site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -41,6 +41,8 @@ SETTINGS: Final = {
     "store": "store",
     "listen": "listen",
     "peers": "peer",
+    "advertise": "advertise",
+    "discover": "discover",
     "insecure": "insecure",
     "socket": "socket",
     "http": "http",
@@ -78,6 +80,8 @@ def _limit_options(callback: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--data", metavar="DIR", help="Folder that holds its store; made if missing.")
 @click.option("--listen", metavar="HOST:PORT", help="Address for peers and clients (default 127.0.0.1:27590).")
 @click.option("--peer", multiple=True, metavar="HOST:PORT", help="Another node; once for each. One is enough.")
+@click.option("--advertise", multiple=True, metavar="HOST:PORT", help="Announce this address (default: found out).")
+@click.option("--discover/--no-discover", default=None, help="Dial nodes that others announce, too (default).")
 @click.option("--config", type=click.Path(dir_okay=False, path_type=FilePath), metavar="FILE", help="A YAML file.")
 @click.option("--insecure", is_flag=True, help="Allow a --listen address that others can reach, unencrypted.")
 @click.option("--http", metavar="HOST:PORT", help="Serve health and metrics here; loopback only (default: none).")

@@ -127,6 +127,16 @@ class Replica:
         """The names that own an entry below ``@.nodes``."""
         return self.state.members
 
+    def reachable(self) -> frozenset[str]:
+        """The names that links lead to, directly or by way of others, as far as these tell."""
+        found: set[str] = set()
+        ahead = {link.name for link in self.links.values() if link.introduced}
+        while ahead:
+            found |= ahead
+            held = [self.acks.current(name) for name in sorted(ahead)]
+            ahead = {name for h in held if h is not None for name, _ in h.links} - found
+        return frozenset(found - {self.name})
+
     def policy_of(self, path: tuple[str | int, ...]) -> Policy:
         """The policy by which this path is read."""
         return self.state.rules.of(path)

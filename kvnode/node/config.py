@@ -42,6 +42,8 @@ class NodeConfig:
     store: Literal["sqlite", "memory"] = "sqlite"
     listen: str = f"127.0.0.1:{DEFAULT_PORT}"
     peers: tuple[str, ...] = ()
+    advertise: tuple[str, ...] = ()
+    discover: bool = True
     insecure: bool = False
     socket: str = "auto"
     http: str = "none"

@@ -27,7 +27,9 @@ class DialLimits:
     """A learned address is dialled so long after it was learned: whoever was told to dial goes first, so that the links
     follow the configuration as far as that leads."""
     learn_again_s: float = 60.0
-    """The same after the loss of a link that came about in another way."""
+    """The same after the loss of a link that came about in another way, and for a node on this machine."""
+    look_s: float = 2.0
+    """How often is looked whether others still lead to a node."""
 
 
 class Backoff:
@@ -77,6 +79,11 @@ class Target:
     error: str = ""
     nudge: anyio.Event = field(default_factory=anyio.Event)
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a learned node on this machine."""
+        return self.learned and all(address.is_loopback for address in self.addresses)
 
     @property
     def text(self) -> str:

@@ -154,7 +154,7 @@ class Peers:
     async def _keep(self, target: Target) -> None:
         """Keep one target linked."""
         with target.scope:
-            patience_s = self._dial.learn_first_s
+            patience_s = self._dial.learn_again_s if target.is_local else self._dial.learn_first_s
             while True:
                 await self._until_wanted(target, patience_s if target.learned else 0.0)
                 delay = await self._attempt(target)
@@ -169,20 +169,29 @@ class Peers:
             while self._is_engaged(target):
                 target.state = "elsewhere"
                 patience_s = self._dial.learn_again_s if target.learned else 0.0
-                await self._changed.wait()
+                await self._look_again()
             target.state = "waiting"
             if patience_s and self._name > target.name:
                 patience_s += self._dial.yield_s * 10
             with anyio.move_on_after(patience_s) as waiting:
                 while not self._is_engaged(target):
-                    await self._changed.wait()
+                    await self._look_again()
             if waiting.cancelled_caught:
                 return
 
+    async def _look_again(self) -> None:
+        """Wait for a change of our links; those of others show only by looking."""
+        with anyio.move_on_after(self._dial.look_s):
+            await self._changed.wait()
+
     def _is_engaged(self, target: Target) -> bool:
-        """Whether the node is linked, or being dialled, by another way."""
+        """Whether the node is linked, or being dialled, by another way. One on this machine need not be linked directly
+        as long as others lead to it: whoever runs several nodes on one machine has arranged them so.
+        """
         if not target.name:
             return False
+        if target.is_local and target.name in self._driver.replica.reachable():
+            return True
         if any(link.name == target.name for link in self._links.values()):
             return True
         return self._engaged.get(target.name, target) is not target

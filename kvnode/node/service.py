@@ -305,17 +305,10 @@ def _make_folder(path: Path) -> None:
 # -- the process ---------------------------------------------------------------------------------------------
 
 
-async def run_node(
-    config: NodeConfig,
-    *,
-    ready: Ready = lambda address: None,
-    stop: anyio.Event | None = None,
-    advertise: Sequence[str] | None = None,
-    discover: bool = True,
-) -> None:
+async def run_node(config: NodeConfig, *, ready: Ready = lambda address: None, stop: anyio.Event | None = None) -> None:
     """Run a node until `stop` is set. Raises StartError, alone or in a group."""
     async with _listening(config) as listeners, _opened(config) as (store, replica):
-        node = Node(config, store, replica, listeners, advertise=advertise, discover=discover)
+        node = Node(config, store, replica, listeners, advertise=config.advertise or None, discover=config.discover)
         await node.run(stop or anyio.Event(), ready)
 
 

@@ -230,7 +230,12 @@ def _missing(key: str) -> str:
 
 def _cross_checks(config: NodeConfig) -> Iterator[tuple[str, str]]:
     """What no schema can say: (key, text) for each error."""
-    addresses = {"listen": [config.listen], "peers": config.peers, "http": [config.http][: config.http != "none"]}
+    addresses = {
+        "listen": [config.listen],
+        "peers": config.peers,
+        "advertise": config.advertise,
+        "http": [config.http][: config.http != "none"],
+    }
     bad = False
     for key, texts in addresses.items():
         for text in texts:

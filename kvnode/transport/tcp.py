@@ -31,6 +31,8 @@ from .base import (
 
 DIAL_TIMEOUT_S: Final = 10.0
 SOCKET_MODE: Final = 0o600
+_GONE: Final = (OSError, ValueError, AttributeError)
+"""What the backends raise over a socket that was reset before we looked at it."""
 _FULL: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -165,20 +167,20 @@ def _hold_reading(stream: SocketStream) -> None:
 
 def _no_delay(stream: SocketStream) -> None:
     """Nagle's algorithm would hold small frames back; some stacks leave it on for accepted sockets."""
-    with suppress(OSError):
+    with suppress(*_GONE):
         raw: Any = stream.extra(SocketAttribute.raw_socket)
         if raw.family != getattr(socket, "AF_UNIX", None):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _peer(stream: SocketStream) -> str:
-    if stream.extra(SocketAttribute.family) == getattr(socket, "AF_UNIX", None):
-        return "unix"
     try:
-        remote = stream.extra(SocketAttribute.remote_address)
-    except OSError:
+        if stream.extra(SocketAttribute.family) == getattr(socket, "AF_UNIX", None):
+            return "unix"
+        remote = stream.extra(SocketAttribute.remote_address, None)
+    except _GONE:
         return "gone"
-    return str(Address("tcp", str(remote[0]), int(remote[1])))
+    return str(Address("tcp", str(remote[0]), int(remote[1]))) if remote else "gone"
 
 
 def _plain(err: BaseException) -> str:

@@ -154,7 +154,7 @@ log:
     assert errors_of(file) == [
         "3: lisen: expected a known key; did you mean listen?",
         "6: peers[1]: expected HOST:PORT or [IPV6]:PORT, such as attic.lan:27590, found 12",
-        "7: limits.max_value_bytes: expected a whole number of bytes from 1024 to 16777216, found 1",
+        "7: limits.max_value_bytes: expected a whole number of bytes from 1024 to 4194304, found 1",
         "9: log.level: expected debug, info, warning or error, found 'loud'",
         "10: log.colour: expected a known key; one of level, format",
     ]

@@ -26,7 +26,7 @@ def config(**more: Any) -> NodeConfig:
 
 
 @asynccontextmanager
-async def running(of: NodeConfig, **more: Any) -> AsyncIterator[Address]:
+async def running(of: NodeConfig) -> AsyncIterator[Address]:
     stop = anyio.Event()
     addresses: list[Address] = []
     serving = anyio.Event()
@@ -38,7 +38,7 @@ async def running(of: NodeConfig, **more: Any) -> AsyncIterator[Address]:
     async with anyio.create_task_group() as tasks:
 
         async def run() -> None:
-            await run_node(of, ready=ready, stop=stop, **more)
+            await run_node(of, ready=ready, stop=stop)
 
         tasks.start_soon(run)
         with anyio.fail_after(10):
@@ -106,7 +106,7 @@ async def eventually_record(kv: Client, addresses: list[str]) -> None:
 
 
 async def test_the_announced_addresses_can_be_given() -> None:
-    async with running(config(), advertise=["attic.lan:27590"]) as address, connect(str(address)) as kv:
+    async with running(config(advertise=("attic.lan:27590",))) as address, connect(str(address)) as kv:
         await eventually_record(kv, ["attic.lan:27590"])
 
 
