@@ -575,6 +575,8 @@ class Replica:
         """What is to be done now, in order; see :mod:`.effects`."""
         if self.state.nodes_changed:
             self.identity.look(self._last)
+            if self.state.behind and not self.state.members - {self.name}:
+                self.state.caught_up()  # there is nobody left to ask
             self.forget.soon(self._last)
         if self.state.volatile_grown:
             self.acks.grown(self.state.volatile_grown, self._last)
