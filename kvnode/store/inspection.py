@@ -17,6 +17,7 @@ from .tables import ALL, DOUBTS_KEY, KNOWN, META, ROWS, TALLY_KEY, RawRow, Table
 
 MAX_DOUBTS: Final = 100
 """So many doubts are told one by one; the others are counted."""
+_PREFIX: Final = "*** in database main *** "
 _CHECK_LINES: Final = 3
 """So many complaints of SQLite itself are told."""
 
@@ -97,7 +98,7 @@ def inspect(db: sqlite3.Connection, where: str) -> Found:
 def _check_file(db: sqlite3.Connection) -> None:
     lines = [bytes(line).decode(errors="replace") for (line,) in db.execute(f"PRAGMA quick_check({_CHECK_LINES})")]
     if lines != ["ok"]:
-        raise Damage("; ".join(" ".join(line.split()) for line in lines))
+        raise Damage("; ".join(" ".join(line.split()).removeprefix(_PREFIX) for line in lines))
 
 
 def _sound_key(table: Table, row: RawRow, last: bytes | None) -> bytes:

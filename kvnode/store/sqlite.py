@@ -190,9 +190,7 @@ class SqliteStore:
         if db is None:
             return
         with contextlib.suppress(*FAILURES):
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        with contextlib.suppress(*FAILURES):
-            db.close()
+            db.close()  # writes the log back, and removes it
 
 
 def _connect(path: str) -> sqlite3.Connection:

@@ -213,7 +213,10 @@ def test_another_programs_database_is_kept(filled: Path) -> None:
         assert db.execute("SELECT text FROM notes").fetchall() == [("mine",)]
 
 
-@pytest.mark.parametrize("statement", ["PRAGMA application_id = 1", "PRAGMA user_version = 0", "DROP TABLE known"])
+@pytest.mark.parametrize(
+    "statement",
+    ["PRAGMA application_id = 1", "PRAGMA user_version = 0", "PRAGMA user_version = -3", "DROP TABLE known"],
+)
 def test_what_is_not_ours_any_more_is_saved_into_a_new_file(
     filled: Path, everything: Held, raw: Raw, statement: str
 ) -> None:
@@ -224,7 +227,36 @@ def test_what_is_not_ours_any_more_is_saved_into_a_new_file(
     assert "saved 300 entries" in found.doubts[-1]
 
 
-def test_keys_of_another_type_or_order_are_damage(filled: Path, everything: Held, raw: Raw) -> None:
+def test_a_page_that_counts_as_free_though_it_holds_entries(filled: Path, everything: Held) -> None:
+    """All rows can be read as yet: the next commits would overwrite some."""
+    data = bytearray((filled / FILE_NAME).read_bytes())
+    page = leaves(data)[3] // PAGE_BYTES + 1
+    data[32:40] = page.to_bytes(4, "big") + (1).to_bytes(4, "big")
+    (filled / FILE_NAME).write_bytes(data)
+    found = held(filled)
+    assert (found.rows, found.known, found.meta) == (everything.rows, everything.known, everything.meta)
+    assert "was damaged (Main freelist: " in found.doubts[-1]
+    answer(filled)
+    assert held(filled).rows == everything.rows
+
+
+def test_a_key_that_is_out_of_order_is_damage(filled: Path, everything: Held) -> None:
+    """Left in the file, no statement would find it again."""
+    data = bytearray((filled / FILE_NAME).read_bytes())
+    page = leaves(data)[3]
+    at = data.index(b"\x02home\0", page)
+    key = next(key for key in everything.rows if data.startswith(key, at))
+    data[at] = 3
+    (filled / FILE_NAME).write_bytes(data)
+    found = held(filled)
+    assert found.rows == without(everything.rows, key)
+    assert "out of order" in found.doubts[-1]
+    answer(filled)
+    assert held(filled).rows == found.rows
+    assert not held(filled).doubts
+
+
+def test_keys_of_another_type_are_damage(filled: Path, everything: Held, raw: Raw) -> None:
     raw("UPDATE rows SET key = CAST(key AS TEXT) WHERE key = ?", KEY)
     found = held(filled)
     assert found.rows == without(everything.rows, KEY)
