@@ -128,7 +128,7 @@ def _check_writes(world: World) -> None:
     live: dict[bytes, frozenset[Dot]] = {}
     for key, siblings in full[0].replica.tree.scan():
         live[key] = live_dots(siblings, wall)
-    known = full[0].replica.known.map
+    known = None if world.doubted else full[0].replica.known.map
     ledger = world.ledger
     accounted = ledger.accounted(live, known, world.wall(latest=True))
     running = {(p.label, p.run) for p in world.processes()}

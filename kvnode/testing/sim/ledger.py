@@ -115,14 +115,19 @@ class Ledger:
 
     # -- the verdict -----------------------------------------------------------------------------------------
 
-    def accounted(self, live: dict[bytes, frozenset[Dot]], known: dict[Incarnation, Ticks], wall: int) -> set[Dot]:
-        """The writes that still count: live at the end, an effective delete, or superseded by one that counts."""
+    def accounted(
+        self, live: dict[bytes, frozenset[Dot]], known: dict[Incarnation, Ticks] | None, wall: int
+    ) -> set[Dot]:
+        """The writes that still count: live at the end, an effective delete, or superseded by one that counts. A delete
+        is effective if it is known, or (with no `known`, after somebody's doubts) if nothing it superseded is shown.
+        """
         out: set[Dot] = set()
         for key, dots in self.by_key.items():
             shown = live.get(key, frozenset())
             for dot in reversed(dots):
                 write = self.writes[dot]
-                ended = _End(write).deletes_at(wall) and (write.durable or write.volatile) and _has(known, dot)
+                ended = _End(write).deletes_at(wall) and (write.durable or write.volatile)
+                ended = ended and (_has(known, dot) if known is not None else not write.past & shown)
                 if dot in shown or ended or any(s in out for s in write.successors):
                     out.add(dot)
         return out

@@ -292,6 +292,7 @@ class _Player:
     def _do_damage(self, label: str, path: str) -> None:
         host = self._host(label)
         self._do_stop(label)
+        self.world.doubted = True
         host.disk.lose_row(Path.parse(path).key)
         self.world.destroyed()
         self.world.start(host)

@@ -54,7 +54,8 @@ def _with_fewer_hosts(report: Report, laws: set[str]) -> Report:
         plan = best.plan
         hosts = tuple(h for h in plan.hosts if h.name != host.name)
         edges = tuple(e for e in plan.edges if host.name not in e)
-        if len(hosts) < 2 or not connected([h.name for h in hosts if h.view is None], edges):
+        everybody, full = [h.name for h in hosts], [h.name for h in hosts if h.view is None]
+        if len(full) < 2 or not connected(full, edges) or not connected(everybody, edges):
             continue
         got = run_plan(Plan(plan.seed, hosts, edges, plan.steps, plan.limits, plan.codec))
         if {b.law for b in got.broken} & laws:

@@ -30,6 +30,7 @@ def perform(world: World, step: Step) -> None:
     """Do one step, if it makes sense now."""
     world.log("step", step.kind, *step.args)
     world.harmed = world.harmed or step.kind in _HARMFUL
+    world.doubted = world.doubted or step.kind in ("damage", "doubt")
     _STEPS[step.kind](world, *step.args)
 
 

@@ -17,7 +17,7 @@ from .disk import Disk
 from .host import WALL_0, Host, Process
 from .ledger import Ledger
 from .net import QUIET, Connection, Edge, Noise
-from .plan import Plan
+from .plan import Plan, connected
 from .watch import Watch
 
 MAX_EVENTS: Final = 400_000
@@ -80,6 +80,8 @@ class World:
         self.last_read: dict[str, frozenset[Dot]] = {}
         self.harmed = False
         """Whether a store was set back, copied or harmed, or a node retired: what `sound` needs to know."""
+        self.doubted = False
+        """Whether a store ever came back with doubts: what had been forgotten by then is not known any more (R6)."""
         self.joined: dict[str, int] = {}
         """Since when a name is a member in everybody's eyes."""
         self.all_conns: list[Connection] = []
@@ -332,6 +334,14 @@ class World:
                 holders.setdefault(version.dot, set()).add((process.label, process.run))
         self.ledger.destroyed(disks, holders, self.wall(latest=True))
 
+    def _gone_for_good(self, host: Host) -> bool:
+        """Whether a host was retired while it was down, and nobody needs it as a way to others."""
+        if host.name not in self.retired or host.process is not None or host.up_at < self.now + 1_000_000:
+            return False
+        left = [h for h in self.hosts.values() if h is not host and not h.retired]
+        everybody, full = [h.label for h in left], [h.label for h in left if h.view is None]
+        return bool(full) and connected(full, self.edges) and connected(everybody, self.edges)
+
     def heal(self) -> None:
         """End all faults: every link up, every host that was not retired up, all clocks about right."""
         self.healed = True
@@ -340,7 +350,7 @@ class World:
         for host in list(self.hosts.values()):
             if host.label != host.name:
                 self.end_clone(host)
-            elif host.name in self.retired and host.process is None and host.up_at > self.now + 1_000_000:
+            elif self._gone_for_good(host):
                 host.retired = True
                 self.destroyed()
             if abs(host.clock_ms) > 25_000:
