@@ -4,10 +4,13 @@ duplicate, and no reading that goes back. Real replicas and the real bytes, but 
 
 from __future__ import annotations
 
+import os
+import random
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +29,7 @@ from kvnode.node.rows import RowEncoder, Scope
 from kvnode.node.watching import WatchIndex, WatchStream
 
 NAMES = ("a", "b")
+SEEDS = 4_000 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 200
 PATHS = [Path.parse(text) for text in ("x", "x.y", "x.:1", "x.y.z", "other")]
 
 
@@ -126,12 +130,15 @@ class Watcher:
         self.gaps = 0
         self.markers = 0
         self.resetting = False
+        self.current = False
         self.rows = 0
         self.resyncs = 0
         self.steps: list[tuple[Path, object]] = []
 
     def connect(self, name: str) -> None:
         self.disconnect()
+        if self.order is not None:
+            self.order = []  # a snapshot that broke off begins anew
         cluster = self.cluster
         ranges, mirrored = self.mirror.request()
         self.stream = WatchStream(
@@ -190,10 +197,13 @@ class Watcher:
             match item:
                 case Gap():
                     self.gaps += 1
+                    self.current = False
                     self.order = None
                     self.resetting = self.resetting or "behind" in item.reason
                 case Uptodate():
+                    assert not self.current, "a marker without a snapshot"
                     self.markers += 1
+                    self.current = True
                     self.resetting = False
                     self.order = None
                 case Change():
@@ -235,7 +245,7 @@ class Watcher:
             if self.scope.holds(key, siblings) and any(not v.is_tombstone for v in siblings)
         }
         assert {path: change.dots for path, change in self.readings.items()} == shown
-        assert self.markers == self.gaps + 1
+        assert self.current, "the last snapshot has no marker"
 
 
 SCOPES = [
@@ -283,6 +293,8 @@ def run(cluster: Cluster, watcher: Watcher, script: Sequence[Sequence[Any]]) -> 
     if cluster.wires is None:
         cluster.link()
     watcher.finish()
+    if not any(what == "delete" for what, *_ in script):
+        assert watcher.resyncs == 0, "nothing was forgotten, so the context alone must tell what is new"
 
 
 @settings(max_examples=max(200, settings.default.max_examples))
@@ -298,6 +310,44 @@ def test_no_gap_no_duplicate_nothing_goes_back(
 ) -> None:
     cluster = Cluster()
     run(cluster, Watcher(cluster, scope, latest, max_queue, window), script)
+
+
+WEIGHTS = {
+    "write": 10, "delete": 4, "connect": 1, "disconnect": 1, "produce": 10, "take": 8, "cut": 1, "link": 1,
+    "deliver": 4, "settle": 1,
+}  # fmt: skip
+
+
+def draw(rng: random.Random, count: int) -> list[tuple[Any, ...]]:
+    """A script in which much happens within a pass."""
+    script: list[tuple[Any, ...]] = []
+    for what in rng.choices(list(WEIGHTS), list(WEIGHTS.values()), k=count):
+        match what:
+            case "write":
+                script.append((what, rng.choice(NAMES), rng.choice(PATHS), rng.randrange(4)))
+            case "delete":
+                script.append((what, rng.choice(NAMES), rng.choice(PATHS)))
+            case "connect":
+                script.append((what, rng.choice(NAMES)))
+            case "produce" | "take" | "deliver":
+                script.append((what, rng.randrange(1, 4)))
+            case _:
+                script.append((what,))
+    return script
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, SEEDS // 4))
+def test_many_seeds(first: int) -> None:
+    """Longer histories, with changes in the midst of passes. The seed of a failure is in its message."""
+    for seed in range(first, first + SEEDS // 4):
+        rng = random.Random(seed)
+        cluster = Cluster()
+        queue, window = rng.choice([1, 3, 1000, 1000]), rng.choice([1, 1, 2, 1000])
+        watcher = Watcher(cluster, rng.choice(SCOPES), rng.random() < 0.3, queue, window)
+        try:
+            run(cluster, watcher, draw(rng, rng.randrange(20, 200)))
+        except AssertionError as err:
+            raise AssertionError(f"seed {seed}: {err}") from err
 
 
 @given(st.lists(st.tuples(st.sampled_from(PATHS), st.integers(0, 3) | st.none()), max_size=40), st.integers(1, 5))
@@ -367,6 +417,25 @@ def test_a_delete_forgotten_while_away_is_reported() -> None:
     watcher.finish()
     assert list(watcher.readings) == [PATHS[0]]
     assert (watcher.gaps, watcher.resyncs, watcher.markers) == (0, 1, 1)
+
+
+def test_a_delete_that_is_remembered_needs_no_second_pass() -> None:
+    cluster = Cluster()
+    watcher = Watcher(cluster, Scope(Path.parse("x")), False, 1000, 1000)
+    cluster.write("a", PATHS[0], 1)
+    cluster.write("a", PATHS[1], 2)
+    cluster.settle()
+    watcher.connect("a")
+    watcher.finish()
+    watcher.disconnect()
+    cluster.cut()
+    cluster.write("a", PATHS[0], None)
+    watcher.connect("a")
+    while watcher.wire or (watcher.stream is not None and watcher.stream.ready):
+        watcher.produce(1)
+        watcher.take(1)
+    assert list(watcher.readings) == [PATHS[1]]
+    assert (watcher.gaps, watcher.resyncs) == (0, 0)
 
 
 def test_a_node_that_is_behind_says_so() -> None:
