@@ -27,7 +27,7 @@ WAIT_S: Final = 40.0
 RETRY_S: Final = 0.2
 READS: Final = re.compile(r"^kv (get|list|tree|status|dump|gc|conflicts list|node status)\b")
 """What a reader would simply type again: nodes that have just started need a moment to find each other."""
-FOREGROUND: Final = re.compile(r"^(\S+=\S+ )*(kv (node run|watch|event watch)|kv-agent|python\S* -m kvagents)\b")
+FOREGROUND: Final = re.compile(r"^(\S+=\S+ )*(kv (node run|watch|event watch|agent run)|python -m kvagents)\b")
 
 _FENCE: Final = re.compile(r"^( *)```console(?: +title=\"(?P<title>[^\"]*)\")? *$")
 _PORT: Final = re.compile(r"\b2759\d\b")

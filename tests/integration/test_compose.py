@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from kvagents.framework import run
-from kvagents.framework.registry import load as load_agent
+from kvagents.framework import command
+from kvnode.cli.main import main
 from kvnode.node.settings import load
 from tests.integration.build_context import ROOT
 
@@ -78,14 +78,16 @@ def test_a_node_takes_its_environment(services: dict[str, Any], name: str) -> No
 
 
 def test_the_agent_takes_its_command(services: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    service = services["onewire"]
-    assert service["entrypoint"] == ["python", "-m", "kvagents.onewire"]
     started: list[Any] = []
-    monkeypatch.setattr(run.anyio, "run", lambda main, **options: started.append(main))
-    monkeypatch.setattr(run, "set_up_logging", lambda *args, **options: None)
-    assert run.main(load_agent("onewire"), service["command"]) == 0
-    (main,) = started
-    _kind, name, node, overrides = main.args
-    assert (name, overrides["dest"]) == ("house", "home.sensors")
-    assert node.split(":")[0] in NODES
-    assert overrides["server"].split(":")[0] in services
+
+    async def record(*arguments: Any) -> None:
+        started.append(arguments)
+
+    monkeypatch.setattr(command, "run_until_signal", record)
+    monkeypatch.setattr(command, "set_up_logging", lambda *arguments, **options: None)
+    assert services["onewire"]["entrypoint"] is None, "the image's own: kv"
+    assert main(services["onewire"]["command"]) == 0
+    ((kind, name, nodes, attributes),) = started
+    assert (kind.kind, name, attributes["dest"]) == ("onewire", "house", "home.sensors")
+    assert {node.split(":")[0] for node in nodes} <= set(NODES)
+    assert attributes["server"].split(":")[0] in services
