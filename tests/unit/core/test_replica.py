@@ -194,7 +194,7 @@ def test_values_that_are_not_too_deep_travel(value: bytes) -> None:
     "more",
     [
         {"expiry": -1},
-        {"expiry": MAX_TICK + 1},
+        {"expiry": MAX_TICK},
         {"expiry": 2**64},
         {"author": "x" * 9_000_000},
         {"author": "\ud800"},
@@ -607,7 +607,7 @@ def wire_version(path: tuple[Any, ...] = ("x",), **changed: Any) -> Version:
         {"path": ()},
         {"value": msgspec.Raw(b"\x91" * 500 + b"\xc0")},
     ],
-    ids=lambda changed: str(changed)[:40],
+    ids=lambda changed: str(changed).partition(" at 0x")[0][:40],
 )
 def test_hostile_versions_are_refused_by_the_codec(changed: dict[str, Any]) -> None:
     payload = peer.encode(0, Versions((wire_version(**changed),)))
@@ -624,7 +624,7 @@ def test_hostile_versions_are_refused_by_the_codec(changed: dict[str, Any]) -> N
         {"stamp": 0},
         {"stamp": MAX_STAMP},
         {"expiry": 0},
-        {"expiry": MAX_TICK},
+        {"expiry": MAX_TICK - 1},
         {"vector": {Z: MAX_TICK}},
         {"vector": {incarnation("Y", 1): MAX_TICK}},
         {"path": ("@",)},

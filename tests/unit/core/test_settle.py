@@ -334,7 +334,7 @@ def two_trees(count: int, differing: int, **limits: Any) -> Net:
 
 @pytest.mark.parametrize("differing", [1, 10, 300])
 def test_a_walk_finds_what_differs(differing: int) -> None:
-    net = two_trees(2_000, differing)
+    net = two_trees(1_000, differing)
     net.link("A", "B")
     net.run()
     assert net.converged()
@@ -472,3 +472,19 @@ def test_each_side_repairs_itself_by_the_others_word() -> None:
     assert net.converged()
     assert [net.at(label, path) for label in "AB" for path in "ab"] == [()] * 4
     assert net["A"].members() == {"A", "B"}
+
+
+@pytest.mark.parametrize("paths", [("x", "x"), ("x", "y")])
+def test_a_dot_that_names_two_changes_converges(paths: tuple[str, str]) -> None:
+    """Only a copied running machine, or a liar, breaks law 6. Then one of the two changes is set aside, everywhere."""
+    net = Net("A", "B")
+    for label, path, value in (("A", paths[0], "one"), ("B", paths[1], "two")):
+        Stranger(net, label, "Q").send(Versions((version(path, 1, value),)))
+    net.link("A", "B")
+    net.run(200_000)
+    assert net.converged()
+    assert len(net.dump("A")) <= 3
+    assert {"dot_clash", "quarantine"} & (net.nodes["A"].kinds() | net.nodes["B"].kinds())
+    net.write("A", "x", "new")
+    net.run()
+    assert net.values("B", "x") == ["new"]
