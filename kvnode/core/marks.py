@@ -39,6 +39,7 @@ ALL: Final = frozenset(
         "volatile-over-durable",
         "cas-refused",
         "event-duplicate",
+        "event-dropped",
     }
 )
 

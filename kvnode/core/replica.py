@@ -16,7 +16,7 @@ import msgspec
 from . import marks
 from .acks import Acks
 from .effects import Acked, Change, Deliver, Effect, LinkId, Loaded, Now, Refused, Wrote
-from .entry import MAX_DEPTH, Version, body_of, vector_over
+from .entry import MAX_DEPTH, Version, body_of, fingerprint, vector_over
 from .forget import Forget
 from .identity import Identity
 from .limits import Limits
@@ -177,7 +177,7 @@ class Replica:
             return Refused("too_large", path, f"the value has {size}")
         why = _unfit_value(change.value) if change.value is not None else None
         why = why or self._unfit_text(change.author) or self._unfit_text(change.principal or "")
-        if change.expiry is not None and not 0 <= change.expiry <= MAX_TICK:
+        if change.expiry is not None and not 0 <= change.expiry < MAX_TICK:
             why = f"{change.expiry} is no time of expiry in milliseconds"
         if why:
             return Refused("bad_value", path, why)
@@ -434,7 +434,7 @@ class Replica:
         inc, tick = version.inc, version.tick
         link.has_now(version)
         if state.known.has(inc, tick):
-            self._same(version)
+            self._same(version, now)
             return True
         if state.view is not None and not state.in_view(version.details.path):
             return True
@@ -451,18 +451,31 @@ class Replica:
         state.add(version.key, version)
         for other, highest in version.vector.items():
             # This dot is of this path and superseded. Its writer and everybody else who had it may be gone (R3).
-            if not state.known.has(other, highest) and not self.sync.refuses(link, other, highest):
+            if state.known.has(other, highest):
+                continue
+            if self.sync.refuses(link, other, highest):
+                self.sync.taint(link)
+            else:
                 state.learn(other, Ticks((highest, highest + 1)))
         self.sync.offer(version, link, now)
         return True
 
-    def _same(self, version: Version) -> None:
+    def _same(self, version: Version, now: Now) -> None:
         """A dot that is held already must name the same change (law 6); only a copied process can break that."""
         for held in self.tree.get(version.key):
             if held.inc == version.inc and held.tick == version.tick and held.body != version.body:
-                marks.hit("dot-clash")
-                text = f"{version.dot} names two changes at {Path.from_key(version.key)}: was a running machine copied?"
-                self.state.report("dot_clash", str(version.dot), text)
+                self._clash(held, version, now)
+
+    def _clash(self, held: Version, other: Version, now: Now) -> None:
+        """Everybody keeps the same one of the two, and shows the other one."""
+        marks.hit("dot-clash")
+        text = f"{held.dot} names two changes at {Path.from_key(held.key)}: was a running machine copied?"
+        self.state.report("dot_clash", str(held.dot), text)
+        keep, leave = (other, held) if fingerprint(other) > fingerprint(held) else (held, other)
+        if keep is other:
+            siblings = self.tree.get(held.key)
+            self.state.put(held.key, tuple(other if v is held else v for v in siblings))
+        self.state.isolate(leave.key, leave, "its dot names another change, too", now)
 
     def _on_check(self, link: Link, message: Check, now: Now) -> None:
         """Compare (R5). A difference in known alone is anti-entropy's: if it stays on a quiet link, start anew."""
@@ -513,6 +526,8 @@ class Replica:
         if not Path(event.path) or not 0 < event.seq <= MAX_TICK:
             raise ValueError("an event without path or number")
         check_name(event.name)
+        if why := _unfit_value(event.value):
+            raise ValueError(why)
         if event.seq <= self._events.get(event.session, 0) or event.session == self.session:
             marks.hit("event-duplicate")
             return
@@ -527,6 +542,10 @@ class Replica:
         for link in self.links.values():
             if link is source or not link.ready or not link.sees(event.path):
                 continue
+            if link.window >= self.limits.window_bytes:
+                marks.hit("event-dropped")  # the link does not drain; nothing keeps events
+                continue
+            link.window += len(event.value) + 64
             if source is None or ((event.name, event.session) not in link.links and event.session != link.session):
                 self._send(link, event)
 

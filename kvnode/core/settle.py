@@ -180,8 +180,10 @@ class Settle:
             if link.view is not None and not link.sees(Path.from_key(key)):
                 out.append((key, (), ()))
                 continue
-            lacking = tuple(v for v in state.tree.get(key) if v.dot not in dots)
-            gone = tuple(d for d in dots if judge and state.known.has(*d) and not state.holds(d))
+            siblings = state.tree.get(key)
+            gone = tuple(d for d in dots if judge and state.known.has(*d) and not state.holds(d, key))
+            # Equal dots, and yet a difference: a dot that names two changes (a copied machine), so the bodies tell.
+            lacking = tuple(v for v in siblings if v.dot not in dots) or (() if gone else siblings)
             for version in lacking:
                 size += size_of(version)
                 link.has_now(version)

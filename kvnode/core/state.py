@@ -210,10 +210,10 @@ class State:
             self._known_changed[inc] = None
         return True
 
-    def holds(self, dot: tuple[Incarnation, int]) -> bool:
-        """Whether this dot is live here."""
+    def holds(self, dot: tuple[Incarnation, int], key: bytes) -> bool:
+        """Whether this dot is live here, at this key."""
         at = self.live.get(dot[0])
-        return at is not None and dot[1] in at
+        return at is not None and at.get(dot[1]) == key
 
     def in_view(self, path: tuple[str | int, ...]) -> bool:
         """Whether this replica holds the path at all."""
@@ -425,9 +425,9 @@ def closed_by(record: Mapping[str, object]) -> list[Incarnation]:
     return [i for i in listed if isinstance(i, str) and is_incarnation(i)] if isinstance(listed, list) else []
 
 
-def _stored(siblings: Siblings) -> list[tuple[Incarnation, int, int]]:
-    """What of the siblings is in the store, as far as it can change: dots, and vectors being stripped."""
-    return [(v.inc, v.tick, len(v.vector)) for v in siblings if not is_volatile(v.inc)]
+def _stored(siblings: Siblings) -> list[tuple[Incarnation, int, int, bytes]]:
+    """What of the siblings is in the store, as far as it can change: dots, vectors being stripped, bodies."""
+    return [(v.inc, v.tick, len(v.vector), v.body) for v in siblings if not is_volatile(v.inc)]
 
 
 def _pattern(text: object) -> Pattern | None:

@@ -286,8 +286,15 @@ class Sync:
 
     def refuses(self, link: Link, inc: Incarnation, tick: int) -> bool:
         """R3: a closed incarnation's ticks come only from a peer that has the closing record, too."""
-        state = self._state
-        return state.is_closed(inc) and not has_mark(link, inc) and not state.known.has(inc, tick)
+        return self._guards(link, inc) and not self._state.known.has(inc, tick)
+
+    def _guards(self, link: Link, inc: Incarnation) -> bool:
+        """Whether what this peer says of `inc` is not to be taken. One that knows it without a hole is believed: it may
+        have dropped the mark because nothing was missing anywhere.
+        """
+        if not self._state.is_closed(inc) or durable_twin(inc) in link.marks:
+            return False
+        return link.est is None or not link.est[inc].is_whole
 
     def taint(self, link: Link) -> None:
         """Something of the running session was refused: its ranges, and all until a new digest, are void."""
@@ -321,15 +328,10 @@ class Sync:
             return
         for inc, ticks in ranges.items():
             self.on_ahead(inc, ticks.highest, now)
-        if any(state.is_closed(i) and not has_mark(link, i) and not t <= state.known[i] for i, t in ranges.items()):
+        if any(self._guards(link, i) and not t <= state.known[i] for i, t in ranges.items()):
             self.taint(link)
             return
         self.dirty_others([i for i, t in ranges.items() if state.learn(i, t)], link, now)
-
-
-def has_mark(link: Link, inc: Incarnation) -> bool:
-    """Whether the peer holds the record that closes `inc` durably."""
-    return durable_twin(inc) in link.marks
 
 
 def size_of(version: Version) -> int:
