@@ -29,6 +29,7 @@ from kvnode.codec.framing import FrameError
 from kvnode.core.effects import Now, Report
 from kvnode.core.limits import Limits
 from kvnode.core.replica import Replica
+from kvnode.data.logs import set_up_logging
 from kvnode.store.base import Store, StoreError
 from kvnode.store.memory import MemoryStore
 from kvnode.store.sqlite import SqliteStore
@@ -43,7 +44,6 @@ from .driver import Driver, system_clock
 from .errors import StartError, Stopping
 from .frames import Frames
 from .health import Probes, serve_health
-from .logs import set_up_logging
 from .metrics import metrics_of, reasons_not_ready
 from .peers import Peers
 from .settings import Settings

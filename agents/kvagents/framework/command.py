@@ -8,8 +8,8 @@ from typing import Any
 import asyncclick as click
 
 from kvagents.framework import registry
-from kvagents.framework.logs import set_up_logging
 from kvagents.framework.run import options_of, run_until_signal
+from kvnode.data.logs import set_up_logging
 
 
 class _Run(click.Group):
@@ -44,7 +44,7 @@ def _command_of(name: str) -> click.Command:
         nodes = given.pop("node") or ([general] if general else [])
         try:
             overrides = options_of(kind, given)
-            set_up_logging(f"{kind.kind}/{agent_name}", level=log_level)
+            set_up_logging(log_level, name=f"{kind.kind}/{agent_name}", kind="agent")
             await run_until_signal(kind, agent_name, nodes, overrides)
         except ValueError as error:
             raise click.UsageError(str(error)) from None

@@ -15,9 +15,9 @@ import anyio
 from anyio.abc import TaskStatus
 
 from kvagents.framework.agent import Agent, AgentKind
-from kvagents.framework.logs import set_up_logging
 from kvnode.client import KvError, connect, parse_address
 from kvnode.core.path import Path
+from kvnode.data.logs import set_up_logging
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def main(kind: AgentKind[Any], argv: Sequence[str] | None = None) -> int:
     """The command line of one kind of agent; returns the exit status."""
     parser = _parser(kind)
     args = parser.parse_args(argv)
-    set_up_logging(f"{kind.kind}/{args.name}", level=args.log_level)
+    set_up_logging(args.log_level, name=f"{kind.kind}/{args.name}", kind="agent")
     try:
         run = partial(run_until_signal, kind, args.name, args.node or (), options_of(kind, vars(args)))
         anyio.run(run, backend_options={"use_uvloop": _uvloop_is_there()})

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
-import logging
 from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any
 
@@ -13,7 +10,6 @@ import pytest
 
 from kvagents.framework import registry
 from kvagents.framework.command import agent
-from kvagents.framework.logs import set_up_logging
 from kvagents.framework.run import options_of
 from kvagents.onewire.agent import OneWire
 
@@ -95,47 +91,3 @@ def test_options_become_attributes():
     given = {"server": "ow.lan", "dest": "home.sensors", "interval": "2.5", "name": "ignored"}
     assert options_of(OneWire(), given) == {"server": "ow.lan", "dest": "home.sensors", "interval": 2.5}
     assert options_of(OneWire(), {"server": None}) == {}
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def loggers() -> Any:
-    names = ("kvagents", "kvnode")
-    before = [(log.handlers[:], log.level, log.propagate) for log in map(logging.getLogger, names)]
-    yield
-    for name, (handlers, level, propagate) in zip(names, before, strict=True):
-        log = logging.getLogger(name)
-        log.handlers[:], log.propagate = handlers, propagate
-        log.setLevel(level)
-
-
-def test_log_lines_are_json_in_a_pipe(loggers: None):
-    stream = io.StringIO()
-    set_up_logging("onewire/attic", stream=stream)
-    log = logging.getLogger("kvagents.test")
-    log.debug("not this")
-    log.warning("it %s", "fails\x1b[2J", extra={"path": "a.b"})
-    row = json.loads(stream.getvalue())
-    assert row["time"].endswith("Z")
-    assert {k: row[k] for k in ("level", "agent", "message", "path")} == {
-        "level": "warning",
-        "agent": "onewire/attic",
-        "message": "it fails\x1b[2J",
-        "path": "a.b",
-    }
-
-
-def test_log_lines_are_text_on_a_terminal_and_cannot_drive_it(loggers: None):
-    stream = Terminal()
-    set_up_logging("onewire/attic", stream=stream)
-    try:
-        raise ZeroDivisionError("x")
-    except ZeroDivisionError:
-        logging.getLogger("kvagents.test").exception("it fails\x1b[2J\r", extra={"path": "a.b"})
-    first, second, *_ = stream.getvalue().splitlines()
-    assert first.endswith("ERROR   onewire/attic  it fails\\x1b[2J\\r  path=a.b")
-    assert second == "Traceback (most recent call last):"

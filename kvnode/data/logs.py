@@ -1,4 +1,4 @@
-"""Log lines: for people on a terminal, one JSON object a line otherwise.
+"""Log lines of a node or an agent: for people on a terminal, one JSON object a line otherwise.
 
 The modules of kvnode use ``logging`` as it is; a field goes into ``extra`` and both forms show it::
 
@@ -29,23 +29,24 @@ MAX_FIELD_CHARS: Final = 2_000
 REDACTED: Final = "***"
 _SECRET: Final = re.compile(r"passw|secret|token|credential|private_?key|api_?key|cookie|authorization", re.IGNORECASE)
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_RESERVED: Final = frozenset({"time", "level", "node", "logger", "message", "error"})
+_RESERVED: Final = frozenset({"time", "level", "node", "agent", "logger", "message", "error"})
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _PLAIN: Final = re.compile(r"[^\s\"'=]+")
 _COLOURS: Final = {logging.DEBUG: "2", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "1;31"}
 
 
 def set_up_logging(
-    level: Literal["debug", "info", "warning", "error"] = "info",
+    level: str = "info",
     form: Literal["auto", "text", "json"] = "auto",
     *,
     name: str,
+    kind: Literal["node", "agent"] = "node",
     stream: TextIO | None = None,
 ) -> logging.Handler:
     """Send the log of this process to `stream` (default: standard error) and return the handler that does it.
 
-    `name` is the node's (or agent's) and stands in every line. ``auto`` is text if the stream is a terminal. A
-    second call replaces what the first one set up.
+    `level` is debug, info, warning or error. ``auto`` is text if the stream is a terminal. `name` stands in every
+    line, in JSON under the key `kind`. A second call replaces what the first one set up.
     """
     stream = sys.stderr if stream is None else stream
     terminal = stream.isatty()
@@ -53,7 +54,7 @@ def set_up_logging(
     if form == "text" or (form == "auto" and terminal):
         handler.setFormatter(TextFormatter(name, colours=terminal))
     else:
-        handler.setFormatter(JsonFormatter(name))
+        handler.setFormatter(JsonFormatter(name, kind))
     handler.set_name("kvnode")
     for logger_name in LOGGERS:
         logger = logging.getLogger(logger_name)
@@ -92,9 +93,10 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """One JSON object; time in UTC (RFC 3339), and ``error`` with the traceback if there is one."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, kind: str = "node") -> None:
         super().__init__()
         self._name = name
+        self._kind = kind
 
     def format(self, record: logging.LogRecord) -> str:
         """One record as JSON."""
@@ -102,7 +104,7 @@ class JsonFormatter(logging.Formatter):
         row: dict[str, Any] = {
             "time": time.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
-            "node": self._name,
+            self._kind: self._name,
             "logger": record.name,
             "message": _cut(_message(record)),
         }

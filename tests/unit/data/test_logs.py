@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kvnode.node.logs import MAX_FIELD_CHARS, set_up_logging
+from kvnode.data.logs import MAX_FIELD_CHARS, set_up_logging
 
 log = logging.getLogger("kvnode.node.test")
 
@@ -73,6 +73,15 @@ def test_json_has_the_named_keys_first() -> None:
         "nothing": None,
         "path": "('a', 1)",
     }
+
+
+def test_an_agent_says_that_it_is_one() -> None:
+    stream = io.StringIO()
+    set_up_logging("info", "json", name="onewire/house", kind="agent", stream=stream)
+    logging.getLogger("kvagents.onewire").warning("gone")
+    row = json.loads(stream.getvalue())
+    assert row["agent"] == "onewire/house"
+    assert "node" not in row
 
 
 def test_a_field_never_hides_a_named_key() -> None:
