@@ -63,7 +63,7 @@ class Fed(Protocol):
 class _Call:
     """A call under way."""
 
-    __slots__ = ("again", "answer", "error", "event", "frame", "id", "limit", "read", "resent", "sent")
+    __slots__ = ("again", "answer", "error", "event", "frame", "id", "limit", "read", "refusal", "resent", "sent")
 
     def __init__(self, id: int, frame: bytes, limit: float, *, read: bool, again: bool) -> None:
         self.id = id
@@ -75,6 +75,7 @@ class _Call:
         self.resent = False
         self.event = anyio.Event()
         self.answer: p.Answer | None = None
+        self.refusal: p.Fail | None = None
         self.error: KvError | None = None
 
     @property
@@ -229,6 +230,7 @@ class Session:
         self._tried.set()
         self._wake.set()
         for call in self._calls.values():
+            call.refusal = None
             self._post(call)
         for stream in list(self._streams.values()):
             self.send(stream.request())
@@ -261,10 +263,17 @@ class Session:
             return
         call = self._calls.pop(message.id, None)
         if call is not None:
-            call.answer = message
-            call.event.set()
+            self._answered(call, message)
         elif message.id == 0 and isinstance(message, p.Fail):
             raise error(message.code, message.message, message.fields)
+
+    def _answered(self, call: _Call, message: p.Answer) -> None:
+        if isinstance(message, p.Fail) and message.code == "stopping":
+            call.sent, call.refusal = False, message  # nothing was done: it goes to the next connection, if in time
+            self._calls[call.id] = call
+            return
+        call.answer = message
+        call.event.set()
 
     # -- calls -----------------------------------------------------------------------------------------------
 
@@ -338,7 +347,9 @@ class Session:
         while self._late and connection.queue(self._late[0]):
             del self._late[0]
         for call in self._calls.values():
-            if self._late or (not call.sent and not connection.queue(call.frame)):
+            if call.sent or call.refusal is not None:
+                continue
+            if self._late or not connection.queue(call.frame):
                 return False
             call.sent = True
         return not self._late
@@ -381,6 +392,8 @@ class Session:
             if call.sent:
                 self.send(p.Cancel(call.id))
                 call.fail(unavailable("the node did not answer in time", call.outcome, "timeout"))
+            elif call.refusal is not None:
+                call.fail(error(call.refusal.code, call.refusal.message))
             else:
                 call.fail(self.failure(call.outcome))
         return due

@@ -78,7 +78,8 @@ class Stream(Generic[T]):
                 raise self._error
             if self._over:
                 raise StopAsyncIteration
-            self._filled = anyio.Event()
+            if self._filled is None:
+                self._filled = anyio.Event()
             await self._filled.wait()
         item = self._items.popleft()
         head = self._costs[0]

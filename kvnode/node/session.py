@@ -24,7 +24,8 @@ from kvnode.codec.values import ValueCodecError, unpack
 from kvnode.core.effects import Change
 from kvnode.core.entry import decode_record
 from kvnode.core.path import Path, PathError, Pattern, path_key, pattern
-from kvnode.core.ticks import Dot
+from kvnode.core.replica import Replica
+from kvnode.core.ticks import Dot, Incarnation, Known, durable_twin, is_volatile, name_of
 from kvnode.transport.base import Connection, ConnectionClosed
 
 from .acks import parse_ack
@@ -367,7 +368,7 @@ class ClientSession:
         async def begin_later() -> None:
             wait_s = min(max(request.wait_ms, 0), self._limits.wait_ms) / 1000
             deadline = anyio.current_time() + wait_s
-            knows = context is None or await self._driver.wait_known(context, wait_s)
+            knows = context is None or await self._driver.wait_known(_obtainable(context, replica), wait_s)
             while not replica.is_current and anyio.current_time() < deadline:  # noqa: ASYNC110  # rare; no event for it
                 await anyio.sleep(self._limits.current_poll_s)
             if self._streams.get(request.id) is not watch:
@@ -397,6 +398,17 @@ class ClientSession:
         if isinstance(stream, WatchStream):
             stream.begin(p.FULL)
             self._touch(stream)
+
+
+def _obtainable(context: Known, replica: Replica) -> Known:
+    """What of a context this node can still come to know: volatile ticks of a run that is over may be lost (R7)."""
+    state = replica.state
+
+    def is_over(inc: Incarnation) -> bool:
+        former = name_of(inc) == state.name and durable_twin(inc) != state.inc
+        return is_volatile(inc) and (former or state.is_closed(inc))
+
+    return Known({inc: ticks for inc, ticks in context.map.items() if not is_over(inc)})
 
 
 def _behind(knows: bool, wait_s: float) -> str:

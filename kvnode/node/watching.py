@@ -232,6 +232,8 @@ class WatchIndex:
     def of(self, key: bytes, siblings: Siblings) -> list[WatchStream]:
         """The watches that cover an entry."""
         by_low = self._by_low
+        if not by_low:
+            return []
         found: list[WatchStream] = []
         for end in _borders(key):
             for watch in by_low.get(key[:end], ()):

@@ -189,6 +189,30 @@ async def test_a_resume_waits_for_a_node_that_is_a_little_behind() -> None:
     assert (judge.gaps, judge.markers) == ([], 1)
 
 
+async def test_volatile_values_of_a_run_that_is_over_are_not_waited_for() -> None:
+    """A node that restarts has lost them, and nobody else has them: the watch goes on at once, and says so."""
+    network = MemoryTransport()
+    judge = Judge()
+    first = ServedNode("a")
+    with anyio.fail_after(8):
+        async with (
+            connect("memory:a", transport=network, options=FAST, patient=True) as client,
+            client.watch("w") as changes,
+            background_tasks() as tasks,
+        ):
+            tasks.start_soon(judge.follow, changes)
+            async with running_node(first, network):
+                await client.set("@.volatile.w", {"pattern": "w.v"})
+                await client.set("w.v", 1)
+                await client.set("w.d", 2)
+                await eventually(lambda: judge.values() == {"w.v": 1, "w.d": 2})
+            async with running_node(ServedNode("a", disk=first.disk, seed=1), network) as again:
+                await eventually(lambda: judge.values() == {"w.d": 2})
+                await again.set("w.d", 3)
+                await eventually(lambda: judge.values() == {"w.d": 3})
+    assert (judge.gaps, judge.markers) == ([], 1)
+
+
 async def test_a_node_too_far_behind_is_a_marked_gap() -> None:
     """Two nodes that are not linked at all: the second can never know what the first one said."""
     network = MemoryTransport()

@@ -233,6 +233,18 @@ async def test_a_write_not_sent_yet_waits_for_the_connection() -> None:
         assert len(seen) == 2
 
 
+async def test_a_write_to_a_node_that_stops_goes_to_the_next() -> None:
+    async def stop(node: ScriptedNode) -> None:
+        node.welcome()
+        request = await node.next()
+        node.send(p.Fail(request.id, "stopping", "the node is stopping"))
+        await node.connection.finish()
+
+    async with client_of(stop, stop, answering(p.Wrote(0, WROTE))) as (client, seen):
+        assert (await client.set("x", 1)).dot == Dot(INC, 1)
+        assert len(seen) == 3
+
+
 async def test_errors_keep_their_code_and_fields() -> None:
     script = answering(
         p.Fail(0, "cas_failed", "no longer as it was read", {"dots": [[INC, 4]], "path": "x"}),
@@ -251,7 +263,7 @@ async def test_errors_keep_their_code_and_fields() -> None:
         with pytest.raises(errors.StoreUnavailable):
             await client.set("x", 1)
         with pytest.raises(Unavailable) as stopping:
-            await client.set("x", 1)
+            await client.set("x", 1, timeout=0.05)
         assert (stopping.value.code, stopping.value.outcome) == ("stopping", "not_done")
         with pytest.raises(Refused) as new:
             await client.set("x", 1)
