@@ -20,20 +20,26 @@ from anyio.abc import TaskGroup
 from kvnode.client import protocol as p
 from kvnode.client.wire import WireError, decode_request, framed, id_of, known_of
 from kvnode.codec.framing import HEADER_BYTES, FrameError
-from kvnode.codec.values import ValueCodecError, unpack
-from kvnode.core.effects import Change
 from kvnode.core.entry import decode_record
-from kvnode.core.path import Path, PathError, Pattern, path_key, pattern
-from kvnode.core.replica import Replica
-from kvnode.core.ticks import Dot, Incarnation, Known, durable_twin, is_volatile, name_of
+from kvnode.core.path import path_key
 from kvnode.transport.base import Connection, ConnectionClosed
 
 from .acks import parse_ack
 from .driver import Driver
-from .errors import AckTimeout, NodeError, RefusedError, StoreUnavailable
+from .errors import NodeError, RefusedError
 from .frames import Frames
 from .jobs import Jobs
 from .loading import take_in
+from .requests import (
+    RequestError,
+    behind,
+    check_value,
+    checked_change,
+    checked_path,
+    checked_scope,
+    failure,
+    obtainable,
+)
 from .rows import RowEncoder, Scope
 from .streams import Cursor, DumpStream, EventStream, Stream, TreeStream
 from .watching import WatchIndex, WatchStream
@@ -78,14 +84,6 @@ class Shared(NamedTuple):
     watches: WatchIndex
     events: dict[EventStream, None]
     status: Callable[[], dict[str, Any]]
-
-
-class _RequestError(Exception):
-    """A request that is answered with Fail."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class ClientSession:
@@ -215,7 +213,7 @@ class ClientSession:
             return
         try:
             self._handlers[type(request)](request)
-        except _RequestError as err:
+        except RequestError as err:
             self._send(p.Fail(request.id, err.code, str(err)))
 
     def _get(self, request: p.Get) -> None:
@@ -229,7 +227,7 @@ class ClientSession:
         self._send(p.Done(request.id, self._shared.status()))
 
     def _gc_explain(self, request: p.GcExplain) -> None:
-        key = path_key(_path(request.path))
+        key = path_key(checked_path(request.path))
         self._send(p.Done(request.id, self._driver.replica.forget.explain(key)))
 
     def _ping(self, request: p.Ping) -> None:
@@ -254,19 +252,19 @@ class ClientSession:
         try:
             message: p.Message = await answer()
         except NodeError as err:
-            message = _failure(id, err)
+            message = failure(id, err)
         if id not in self._cancelled:
             self._send(message)
 
     def _batch(self, request: p.Batch) -> None:
         author = self._author if request.author is None else request.author
-        changes = [_change(op, author) for op in request.ops]
+        changes = [checked_change(op, author) for op in request.ops]
         if not changes:
-            raise _RequestError("bad_request", "an empty batch")
+            raise RequestError("bad_request", "an empty batch")
         try:
             ack = parse_ack(request.ack)
         except ValueError as err:
-            raise _RequestError("bad_request", str(err)) from None
+            raise RequestError("bad_request", str(err)) from None
         timeout_s = min(max(request.timeout_ms, 0), self._limits.timeout_ms) / 1000
 
         async def write() -> p.Message:
@@ -276,8 +274,8 @@ class ClientSession:
         self._later(request.id, write)
 
     def _send_event(self, request: p.SendEvent) -> None:
-        path = _path(request.path)
-        _check_value(request.value)
+        path = checked_path(request.path)
+        check_value(request.value)
         author = self._author if request.author is None else request.author
 
         async def send() -> p.Message:
@@ -299,7 +297,7 @@ class ClientSession:
         try:
             records = [decode_record(record) for record in request.records]
         except ValueError as err:
-            raise _RequestError("bad_value", f"not a stored record: {err}") from None
+            raise RequestError("bad_value", f"not a stored record: {err}") from None
 
         async def load() -> p.Message:
             new = await self._driver.call(lambda replica, now: take_in(replica, records, now))
@@ -311,9 +309,9 @@ class ClientSession:
 
     def _open(self, stream: Stream) -> None:
         if stream.id in self._streams or stream.id <= 0:
-            raise _RequestError("bad_request", f"the id {stream.id} is in use, or no positive number")
+            raise RequestError("bad_request", f"the id {stream.id} is in use, or no positive number")
         if len(self._streams) >= self._limits.streams:
-            raise _RequestError("limit", f"a connection has at most {self._limits.streams} streams")
+            raise RequestError("limit", f"a connection has at most {self._limits.streams} streams")
         self._streams[stream.id] = stream
         stream.wake = lambda: self._touch(stream)
         stream.wake()
@@ -336,16 +334,16 @@ class ClientSession:
             self._shared.events.pop(stream, None)
 
     def _tree(self, request: p.Tree) -> None:
-        cursor = Cursor(_scope(request), request.after)
+        cursor = Cursor(checked_scope(request), request.after)
         replica, encoder = self._driver.replica, self._shared.encoder
         self._open(TreeStream(request.id, request.credits, cursor, replica, encoder, conflicts=request.conflicts))
 
     def _dump(self, request: p.Dump) -> None:
-        cursor = Cursor(Scope(_path(request.path)), request.after)
+        cursor = Cursor(Scope(checked_path(request.path)), request.after)
         self._open(DumpStream(request.id, request.credits, cursor, self._driver.replica))
 
     def _events(self, request: p.Events) -> None:
-        stream = EventStream(request.id, request.credits, _scope(request))
+        stream = EventStream(request.id, request.credits, checked_scope(request))
         self._open(stream)
         self._shared.events[stream] = None
 
@@ -355,9 +353,9 @@ class ClientSession:
         try:
             context = None if request.context is None else known_of(request.context)
         except WireError as err:
-            raise _RequestError("bad_request", str(err)) from None
+            raise RequestError("bad_request", str(err)) from None
         watch = WatchStream(
-            request.id, request.credits, _scope(request), replica, self._shared.encoder, latest=request.latest
+            request.id, request.credits, checked_scope(request), replica, self._shared.encoder, latest=request.latest
         )
         self._open(watch)
         self._shared.watches.add(watch)
@@ -368,13 +366,13 @@ class ClientSession:
         async def begin_later() -> None:
             wait_s = min(max(request.wait_ms, 0), self._limits.wait_ms) / 1000
             deadline = anyio.current_time() + wait_s
-            knows = context is None or await self._driver.wait_known(_obtainable(context, replica), wait_s)
+            knows = context is None or await self._driver.wait_known(obtainable(context, replica), wait_s)
             while not replica.is_current and anyio.current_time() < deadline:  # noqa: ASYNC110  # rare; no event for it
                 await anyio.sleep(self._limits.current_poll_s)
             if self._streams.get(request.id) is not watch:
                 return
             if not knows or not replica.is_current:
-                watch.begin(p.RESET, reason=_behind(knows, wait_s))
+                watch.begin(p.RESET, reason=behind(knows, wait_s))
             else:
                 watch.begin(p.DELTA if request.mirrored else p.FULL, context)
             watch.wake()
@@ -398,63 +396,3 @@ class ClientSession:
         if isinstance(stream, WatchStream):
             stream.begin(p.FULL)
             self._touch(stream)
-
-
-def _obtainable(context: Known, replica: Replica) -> Known:
-    """What of a context this node can still come to know: volatile ticks of a run that is over may be lost (R7)."""
-    state = replica.state
-
-    def is_over(inc: Incarnation) -> bool:
-        former = name_of(inc) == state.name and durable_twin(inc) != state.inc
-        return is_volatile(inc) and (former or state.is_closed(inc))
-
-    return Known({inc: ticks for inc, ticks in context.map.items() if not is_over(inc)})
-
-
-def _behind(knows: bool, wait_s: float) -> str:
-    if knows:
-        return f"the node has yet to catch up with its peers after its store was in doubt (waited {wait_s:g} s)"
-    return f"the node does not know all that was seen before (waited {wait_s:g} s): readings may have gone back"
-
-
-def _failure(id: int, err: NodeError) -> p.Fail:
-    fields: dict[str, Any] = {}
-    if isinstance(err, RefusedError):
-        fields = {"path": str(err.path), "dots": sorted(err.dots)}
-    elif isinstance(err, AckTimeout):
-        fields = {"dots": list(err.dots), "stamps": [w.stamp for w in err.wrote], "level": err.level}
-        fields["missing"] = list(err.missing)
-    elif isinstance(err, StoreUnavailable):
-        fields = {"dots": list(err.dots)}
-    return p.Fail(id, err.code, str(err), fields)
-
-
-def _path(elements: p.Elements) -> Path:
-    try:
-        return Path(elements)
-    except PathError as err:
-        raise _RequestError("bad_path", str(err)) from None
-
-
-def _scope(request: p.Tree | p.Watch | p.Events) -> Scope:
-    fits: Pattern | None = None
-    if request.pattern is not None:
-        try:
-            fits = pattern(request.pattern)
-        except PathError as err:
-            raise _RequestError("bad_path", str(err)) from None
-    return Scope(_path(request.path), fits, request.depth)
-
-
-def _check_value(value: bytes) -> None:
-    try:
-        unpack(value)
-    except ValueCodecError as err:
-        raise _RequestError("bad_value", str(err)) from None
-
-
-def _change(op: p.Op, author: str) -> Change:
-    if op.value is not None:
-        _check_value(op.value)
-    expect = None if op.expect is None else frozenset(Dot(*dot) for dot in op.expect)
-    return Change(_path(op.path), op.value, author, expect, op.expiry)
