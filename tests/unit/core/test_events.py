@@ -214,3 +214,32 @@ def test_a_relayed_event_reaches_the_name_sake_of_its_sender() -> None:
     ring(net, "A")
     net.flow()
     assert len(net.nodes["A2"].events) == 1
+
+
+def test_a_link_that_does_not_drain_loses_events_and_nothing_else() -> None:
+    net = linked("A", "B", limits=Limits(window_bytes=2_000))
+    net.hold("A", "B")
+    for n in range(500):
+        ring(net, "A", n)
+        net.flow()
+    assert len(net.on_the_way("A", "B")) < 60
+    dot = net.write("A", "x", 1)
+    net.flow()
+    net.release("A", "B")
+    net.run()
+    ring(net, "A", "last")
+    net.flow()
+    assert net.has("B", dot)
+    seqs = [seq for _, seq in heard(net, "B")]
+    assert seqs == sorted(seqs)
+    assert seqs[-1] == 501
+
+
+def test_events_that_are_not_relayed_do_not_fill_the_window() -> None:
+    net = linked(*"ABC", mesh=True, limits=Limits(window_bytes=2_000))
+    for n in range(100):
+        ring(net, "A", n)
+        net.flow()
+    dot = net.write("B", "x", 1)
+    net.flow()
+    assert net.has("C", dot)

@@ -237,6 +237,9 @@ def test_a_peer_that_is_behind_gives_no_verdict() -> None:
     net.run()
     assert verdict(net, "B", X, first) == (first,)
     net.restart("B", doubts=("a page was unreadable",))
+    # Some ranges have come, but no session is complete.
+    Stranger(net, "B", "Y", session=9).send(End({first.inc: (first.tick, first.tick + 1)}, 0, False))
+    assert first in net["B"].known
     assert not net["B"].is_current
     assert verdict(net, "B", X, first) == ()
 

@@ -378,6 +378,21 @@ def test_a_mark_is_durable_when_it_is_stored() -> None:
     assert inc in net["A"].state.durable_marks
 
 
+def test_a_mark_that_came_after_the_persist_is_not_durable_with_it() -> None:
+    net = Net("A")
+    net.nodes["A"].stuck = True
+    net.write("A", "x", 1)
+    net.flow()
+    (*_, before) = net.nodes["A"].waiting
+    inc = incarnation("B", 1)
+    Stranger(net, "A", "Q").mark(inc)
+    assert inc in net["A"].state.closed
+    net["A"].persisted(before.token, net.now)
+    assert inc not in net["A"].state.durable_marks
+    net.unstick("A")
+    assert inc in net["A"].state.durable_marks
+
+
 @pytest.mark.parametrize("stored", [b"", b"\xc1", b"\x01", b"\x91\x01", b"\x91\xa1x", b"\x80"])
 def test_stored_marks_of_any_shape_do_no_harm(stored: bytes) -> None:
     net = Net("A")
