@@ -84,7 +84,10 @@ class Acks:
     # -- sending ---------------------------------------------------------------------------------------------
 
     def introduce(self, link: Link, now: Now) -> None:
-        """A link's estimate begins: everything is yet to be told on it, as differences to our digest."""
+        """Everything is to be told on this link, as differences to our digest: when it begins, and now and then anew,
+        in case the peer had to drop what it heard.
+        """
+        link.told = {}
         link.tell = {(self._state.name, self._state.session): Telling(None)}
         for name, sessions in self._held.items():
             for held in sessions:

@@ -29,6 +29,9 @@ class Limits:
     """Acknowledgements of third parties are joined for this long."""
     beat_ms: int = 10_000
     """A process shows that it lives by an acknowledgement at least this often."""
+    retell_checks: int = 4
+    """After so many checks of a link its acknowledgements are told anew from the start: nothing said is relied on for
+    ever."""
     lazy_ms: int = 300
     """A relayed change goes to a peer that is itself linked to the origin only after this time without its ack."""
     check_ms: int = 30_000
@@ -57,5 +60,5 @@ class Limits:
     """Acknowledgements held until the digest that they refer to is resolved."""
     names: int = 4_096
     """Names whose acknowledgements are remembered; those that are no members go first."""
-    sessions_per_name: int = 3
+    sessions_per_name: int = 8
     """Processes of one name whose acknowledgements are remembered."""

@@ -105,6 +105,7 @@ class Link:
     """Acknowledgements that came before the digest they refer to was resolved."""
     ack_at: int | None = None
     check_at: int = 0
+    checks: int = 0
     mismatches: int = 0
 
     @property

@@ -575,6 +575,9 @@ class Replica:
         for link in self.links.values():
             if link.check_at <= now.mono:
                 link.check_at = now.mono + self.limits.check_ms
+                link.checks += 1
+                if link.introduced and link.checks % self.limits.retell_checks == 0:
+                    self.acks.introduce(link, now)
                 if link.est is not None and self.state.view is None:
                     # A partial replica settles each time: only a full one can tell which tombstones may go.
                     self.sync.send_check(link, settle=link.partial)

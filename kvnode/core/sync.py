@@ -93,9 +93,8 @@ class Sync:
             self._send(link, DigestAsk())
 
     def on_ask(self, link: Link, message: DigestAsk, now: Now) -> None:
-        """Answer from one snapshot: the peer's later conclusions refer to exactly that."""
+        """Answer from known as the digest told it: acknowledgements that are under way refer to exactly that."""
         if message.buckets is None:
-            link.said = self._state.known.copy()
             self._send(link, DigestBuckets(tuple(b.hash() for b in _bucketed(link.said))))
             return
         buckets = _bucketed(link.said)
