@@ -182,7 +182,7 @@ class Acks:
         if (ack.name, ack.session) == (self._state.name, self._state.session):
             return False
         held = self._session(ack, now)
-        if ack.name == self._state.name:
+        if ack.name == self._state.name and self._state.view is None:
             self._own_name(known)
         changed = {inc for inc, ticks in known.items() if held.known.union(inc, ticks)}
         fresh, spoke = ack.beat > held.beat, self.current(ack.name)

@@ -482,7 +482,7 @@ class Replica:
         if link.partial:
             return
         if self.state.view is not None:
-            if not link.settled or self.settle.own_tombstones():
+            if not link.settled or self.state.behind or self.settle.own_tombstones():
                 self.settle.begin(link)
             return
         equal = message.fingerprint == self.tree.print_of_all
