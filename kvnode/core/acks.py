@@ -43,6 +43,8 @@ class Acks:
         self._held: dict[str, list[Held]] = {}
         """Per name its sessions, the current one last."""
         self.duplicates: set[str] = set()
+        self._rejoined: set[int] = set()
+        """Earlier processes of our name for which we have rejoined."""
         self.beat = 0
         self.beat_at = 0
 
@@ -183,7 +185,7 @@ class Acks:
             return False
         held = self._session(ack, now)
         if ack.name == self._state.name and self._state.view is None:
-            self._own_name(known)
+            self._own_name(known, ack.session)
         changed = {inc for inc, ticks in known.items() if held.known.union(inc, ticks)}
         fresh, spoke = ack.beat > held.beat, self.current(ack.name)
         if fresh:
@@ -257,10 +259,14 @@ class Acks:
         sessions.append(held)
         self._trim(link.name)
 
-    def _own_name(self, known: dict[Incarnation, Ticks]) -> None:
-        """Another process of our name: if it held more than we do, our store is an older one (trace 10)."""
+    def _own_name(self, known: dict[Incarnation, Ticks], session: int) -> None:
+        """Another process of our name: if it held more than we do, our store is an older one (trace 10). One rejoin
+        brings back what there is.
+        """
         lost = [inc for inc, ticks in known.items() if not is_volatile(inc) and not ticks <= self._state.known[inc]]
-        if lost and not self._state.behind and self._state.name not in self.duplicates:
+        done = self._state.behind or self._state.name in self.duplicates or session in self._rejoined
+        if lost and not done:
+            self._rejoined.add(session)
             marks.hit("restored-store")
             self._state.behind = self._state.rejoining = True
             self._state.report(
