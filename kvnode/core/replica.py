@@ -542,12 +542,14 @@ class Replica:
         for link in self.links.values():
             if link is source or not link.ready or not link.sees(event.path):
                 continue
+            origin = (event.name, event.session)
+            if source is not None and (origin in link.links or origin == (link.name, link.session)):
+                continue
             if link.window >= self.limits.window_bytes:
-                marks.hit("event-dropped")  # the link does not drain; nothing keeps events
+                marks.hit("event-dropped")  # the link does not drain, and nothing keeps events
                 continue
             link.window += len(event.value) + 64
-            if source is None or ((event.name, event.session) not in link.links and event.session != link.session):
-                self._send(link, event)
+            self._send(link, event)
 
     # -- time and effects ------------------------------------------------------------------------------------
 

@@ -288,12 +288,13 @@ class Sync:
         return self._guards(link, inc) and not self._state.known.has(inc, tick)
 
     def _guards(self, link: Link, inc: Incarnation) -> bool:
-        """Whether what this peer says of `inc` is not to be taken. One that knows it without a hole is believed: it may
-        have dropped the mark because nothing was missing anywhere.
+        """Whether what this peer says of `inc` is not to be taken. One whose digest had it without a hole is believed: it
+        may have dropped the mark because nothing was missing anywhere.
         """
         if not self._state.is_closed(inc) or durable_twin(inc) in link.marks:
             return False
-        return link.est is None or not link.est[inc].is_whole
+        said = link.base[inc]
+        return not said or not said.is_whole
 
     def taint(self, link: Link) -> None:
         """Something of the running session was refused: its ranges, and all until a new digest, are void."""
