@@ -288,8 +288,8 @@ class Sync:
         return self._guards(link, inc) and not self._state.known.has(inc, tick)
 
     def _guards(self, link: Link, inc: Incarnation) -> bool:
-        """Whether what this peer says of `inc` is not to be taken. One whose digest had it without a hole is believed: it
-        may have dropped the mark because nothing was missing anywhere.
+        """Whether what this peer says of `inc` is not to be taken. One whose digest had it without a hole is believed:
+        it may have dropped the mark because nothing was missing anywhere.
         """
         if not self._state.is_closed(inc) or durable_twin(inc) in link.marks:
             return False
