@@ -3,7 +3,7 @@
 No I/O, clock, async or global randomness. One task owns it and calls it; nothing awaits inside. After any input,
 :meth:`Replica.take_effects` gives what is to be done, in order of durability, and :attr:`Replica.next_deadline` when
 :meth:`Replica.wake` is due. The parts: `state` (what is held), `sync` (digests, sessions, relay), `acks`, `settle`,
-`forget`, `identity` (incarnations and records).
+`forget`, `identity` (incarnations and records), `events`; `checks` and `greeting` decide what is let in.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from . import marks
 from .acks import Acks
-from .effects import Acked, Change, Deliver, Effect, LinkId, Loaded, Now, Refused, Wrote
-from .entry import MAX_DEPTH, Version, body_of, fingerprint, vector_over
+from .checks import refusal
+from .effects import Acked, Change, Effect, LinkId, Loaded, Now, Refused, Wrote
+from .entry import Version, body_of, vector_over
+from .events import Events
 from .forget import Forget
+from .greeting import misfit, preferred
 from .identity import Identity
 from .limits import Limits
 from .link import Link
@@ -40,14 +41,13 @@ from .messages import (
     PrintTell,
     Versions,
 )
-from .packed import is_too_deep
 from .path import Path, Pattern
-from .policy import Policy, live
+from .policy import Policy
 from .settle import Settle
 from .stamp import wall_ms
 from .state import State
 from .sync import Sync
-from .ticks import MAX_TICK, Dot, Incarnation, Known, Ticks, check_name, is_volatile, name_of, volatile_twin
+from .ticks import Dot, Incarnation, Known, Ticks, check_name, is_volatile, name_of, volatile_twin
 from .tree import Tree
 
 
@@ -81,14 +81,13 @@ class Replica:
         self.settle: Final = Settle(self.state, self._send, self._take)
         self.forget: Final = Forget(self.state, self.acks)
         self.identity: Final = Identity(self.state, self.acks, self._write_own, now)
-        self._events: dict[int, int] = {}
-        self._event_seq = 0
+        self.events: Final = Events(self.state, self.links, self._send)
         self._last = now
         self._handlers: Final[dict[type[Message], Callable[[Link, Any, Now], None]]] = {
             Versions: self._on_versions,
             Ack: self._on_ack,
             End: self.sync.on_end,
-            Event: self._on_event,
+            Event: self.events.receive,
             Check: self._on_check,
             Digest: self.sync.on_digest,
             DigestAsk: self.sync.on_ask,
@@ -160,7 +159,7 @@ class Replica:
         """Make these changes, all or none; each supersedes the siblings held at its path."""
         self._last = now
         for change in changes:
-            refused = self._check(change, now)
+            refused = refusal(self.state, change, now)
             if refused is not None:
                 return refused
         if len(changes) > self.limits.max_batch_changes:
@@ -169,42 +168,6 @@ class Replica:
         if changes:
             self.identity.mint(now)
         return [self._write(change, now) for change in changes]
-
-    def _check(self, change: Change, now: Now) -> Refused | None:
-        path = change.path
-        if change.value is not None and len(change.value) > self.limits.max_value_bytes:
-            size = f"{len(change.value)} bytes; at most {self.limits.max_value_bytes} fit"
-            return Refused("too_large", path, f"the value has {size}")
-        why = _unfit_value(change.value) if change.value is not None else None
-        why = why or self._unfit_text(change.author) or self._unfit_text(change.principal or "")
-        if change.expiry is not None and not 0 <= change.expiry < MAX_TICK:
-            why = f"{change.expiry} is no time of expiry in milliseconds"
-        if why:
-            return Refused("bad_value", path, why)
-        if not path:
-            return Refused("reserved", path, "the root holds no value; write to a path below it")
-        if path[:2] in (("@", "nodes"), ("@", "partial")):
-            return Refused(
-                "reserved", path, "the node records are kept by the nodes; use 'kv node retire' to remove one"
-            )
-        if not self.state.in_view(path):
-            return Refused("reserved", path, "this partial replica does not hold that path")
-        if change.expect is None:
-            return None
-        have = frozenset(v.dot for v in live(self.tree.at(path), now.wall))
-        if have == change.expect:
-            return None
-        marks.hit("cas-refused")
-        return Refused("cas_failed", path, "the entry is no longer as it was read", have)
-
-    def _unfit_text(self, author: str) -> str | None:
-        """Why this cannot be an author; None if it can."""
-        try:
-            size = len(author.encode())
-        except UnicodeEncodeError:
-            return f"the author {author!r} is not valid Unicode text"
-        most = self.limits.max_author_bytes
-        return f"the author has {size} bytes; at most {most} fit" if size > most else None
 
     def _write(self, change: Change, now: Now) -> Wrote:
         """One change under its own dot."""
@@ -259,14 +222,7 @@ class Replica:
     ) -> Event | Refused:
         """Send an unstored message to all nodes."""
         self._last = now
-        refused = self._check(Change(path, value, author, principal=principal), now)
-        if refused is not None:
-            return refused
-        self._event_seq += 1
-        event = Event(self.name, self.session, self._event_seq, path, value, author, principal)
-        self.state.note(Deliver(event))
-        self._relay_event(event, None)
-        return event
+        return self.events.send(path, value, author, principal, now)
 
     # -- links -----------------------------------------------------------------------------------------------
 
@@ -365,7 +321,7 @@ class Replica:
             self.identity.ticks_ahead(inc, now)
 
     def _on_hello(self, link: Link, hello: Hello, now: Now) -> None:
-        problem = self._unfit(link, hello)
+        problem = "a second hello" if link.ready else misfit(hello, self.cluster, self.session)
         if problem:
             self._cut(link, problem, now, fatal=True)
             return
@@ -383,18 +339,6 @@ class Replica:
         self.sync.greeted(link, now, equal=hello.known_hash == link.said.hash())
         self._after(link, now)
 
-    def _unfit(self, link: Link, hello: Hello) -> str | None:
-        if link.ready:
-            return "a second hello"
-        if hello.cluster != self.cluster:
-            return f"it belongs to cluster {hello.cluster!r}, this node to {self.cluster!r}"
-        if hello.protocol_min > PROTOCOL_MAX or hello.protocol_max < PROTOCOL_MIN:
-            theirs = f"{hello.protocol_min} to {hello.protocol_max}"
-            return f"it speaks protocol {theirs}, this node {PROTOCOL_MIN} to {PROTOCOL_MAX}: upgrade the older one"
-        if hello.session == self.session:
-            return "it is this node itself"
-        return None
-
     def _redundant(self, link: Link, now: Now) -> bool:
         """Two links to one process: both ends keep the one dialled by the smaller name, else the newer one."""
         for other in list(self.links.values()):
@@ -404,19 +348,12 @@ class Replica:
                 link.rivals = other.rivals = True
                 continue
             marks.hit("redundant-link")
-            keep = self._preferred(other, link)
+            keep = preferred(self.name, other, link)
             drop = link if keep is other else other
             self._cut(drop, f"a second link to {link.name}", now)
             if drop is link:
                 return True
         return False
-
-    def _preferred(self, old: Link, new: Link) -> Link:
-        """`old` unless the new one is dialled by the smaller name, or by the same side anew."""
-        if old.dialled == new.dialled:
-            return new
-        mine_is_smaller = self.name < old.name
-        return old if old.dialled == mine_is_smaller else new
 
     def _cut(self, link: Link, why: str, now: Now, *, fatal: bool = False) -> None:
         self.state.close(link.id, why, fatal=fatal)
@@ -434,7 +371,7 @@ class Replica:
         inc, tick = version.inc, version.tick
         link.has_now(version)
         if state.known.has(inc, tick):
-            self._same(version, now)
+            self.state.compare(version, now)
             return True
         if state.view is not None and not state.in_view(version.details.path):
             return True
@@ -459,23 +396,6 @@ class Replica:
                 state.learn(other, Ticks((highest, highest + 1)))
         self.sync.offer(version, link, now)
         return True
-
-    def _same(self, version: Version, now: Now) -> None:
-        """A dot that is held already must name the same change (law 6); only a copied process can break that."""
-        for held in self.tree.get(version.key):
-            if held.inc == version.inc and held.tick == version.tick and held.body != version.body:
-                self._clash(held, version, now)
-
-    def _clash(self, held: Version, other: Version, now: Now) -> None:
-        """Everybody keeps the same one of the two, and shows the other one."""
-        marks.hit("dot-clash")
-        text = f"{held.dot} names two changes at {Path.from_key(held.key)}: was a running machine copied?"
-        self.state.report("dot_clash", str(held.dot), text)
-        keep, leave = (other, held) if fingerprint(other) > fingerprint(held) else (held, other)
-        if keep is other:
-            siblings = self.tree.get(held.key)
-            self.state.put(held.key, tuple(other if v is held else v for v in siblings))
-        self.state.isolate(leave.key, leave, "its dot names another change, too", now)
 
     def _on_check(self, link: Link, message: Check, now: Now) -> None:
         """Compare (R5). A difference in known alone is anti-entropy's: if it stays on a quiet link, start anew."""
@@ -521,35 +441,6 @@ class Replica:
         for link in self.links.values():
             if link.est is not None and not link.partial:
                 self.sync.send_digest(link)
-
-    def _on_event(self, link: Link, event: Event, now: Now) -> None:
-        if not Path(event.path) or not 0 < event.seq <= MAX_TICK:
-            raise ValueError("an event without path or number")
-        check_name(event.name)
-        if why := _unfit_value(event.value):
-            raise ValueError(why)
-        if event.seq <= self._events.get(event.session, 0) or event.session == self.session:
-            marks.hit("event-duplicate")
-            return
-        self._events.pop(event.session, None)
-        self._events[event.session] = event.seq
-        if len(self._events) > self.limits.event_sessions:
-            del self._events[next(iter(self._events))]
-        self.state.note(Deliver(event))
-        self._relay_event(event, link)
-
-    def _relay_event(self, event: Event, source: Link | None) -> None:
-        for link in self.links.values():
-            if link is source or not link.ready or not link.sees(event.path):
-                continue
-            origin = (event.name, event.session)
-            if source is not None and (origin in link.links or origin == (link.name, link.session)):
-                continue
-            if link.window >= self.limits.window_bytes:
-                marks.hit("event-dropped")  # the link does not drain, and nothing keeps events
-                continue
-            link.window += len(event.value) + 64
-            self._send(link, event)
 
     # -- time and effects ------------------------------------------------------------------------------------
 
@@ -612,14 +503,3 @@ class Replica:
     def _send(self, link: Link, message: Message) -> None:
         self.state.send(link.id, link.seq_out, message)
         link.seq_out += 1
-
-
-def _unfit_value(value: bytes) -> str | None:
-    """Why this cannot be stored as a value; None if it can."""
-    try:
-        if is_too_deep(value, MAX_DEPTH):
-            return f"the value is nested deeper than {MAX_DEPTH}"
-        msgspec.msgpack.decode(value)
-    except (ValueError, RecursionError) as err:
-        return f"the value is not one MessagePack object: {err}"
-    return None

@@ -15,7 +15,7 @@ import msgspec
 
 from . import marks
 from .effects import Close, Deliver, Effect, LinkId, Loaded, Notify, Now, Persist, Report, Send
-from .entry import Siblings, Version, decode_record, encode_record, merge, plain
+from .entry import Siblings, Version, decode_record, encode_record, fingerprint, merge, plain
 from .limits import Limits
 from .messages import Message
 from .path import Path, PathError, Pattern, path_key, pattern
@@ -198,6 +198,23 @@ class State:
         if not version.is_gone(now.wall):
             self.quarantine.append(Quarantined(key, version, why, now.wall))
             self.report("quarantine", str(version.dot), f"{version!r} was set aside: {why}")
+
+    def compare(self, version: Version, now: Now) -> None:
+        """A dot that is held already must name the same change (law 6); only a copied process can break that."""
+        for held in self.tree.get(version.key):
+            if held.inc == version.inc and held.tick == version.tick and held.body != version.body:
+                self._clash(held, version, now)
+
+    def _clash(self, held: Version, other: Version, now: Now) -> None:
+        """Everybody keeps the same one of the two, and shows the other one."""
+        marks.hit("dot-clash")
+        text = f"{held.dot} names two changes at {Path.from_key(held.key)}: was a running machine copied?"
+        self.report("dot_clash", str(held.dot), text)
+        keep, leave = (other, held) if fingerprint(other) > fingerprint(held) else (held, other)
+        if keep is other:
+            siblings = self.tree.get(held.key)
+            self.put(held.key, tuple(other if v is held else v for v in siblings))
+        self.isolate(leave.key, leave, "its dot names another change, too", now)
 
     def learn(self, inc: Incarnation, ticks: Ticks) -> bool:
         """Add ticks to known; says whether any was new."""

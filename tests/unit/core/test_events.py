@@ -146,7 +146,7 @@ def test_senders_that_are_remembered_are_bounded() -> None:
     for session in range(100, 120):
         stranger.send(Event("Z", session, 3, HERE, enc(1)))
         stranger.send(Event("Z", 99, session, HERE, enc(1)))
-    assert len(net["A"]._events) <= 5
+    assert len(net["A"].events.heard) <= 5
     count = len(net.nodes["A"].events)
     assert count == 40
     stranger.send(Event("Z", 99, 119, HERE, enc(1)))  # the busy sender is still remembered

@@ -1,0 +1,69 @@
+"""What may be written: a change that this node took and others would refuse would never spread."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from . import marks
+from .effects import Change, Now, Refused
+from .entry import MAX_DEPTH
+from .packed import is_too_deep
+from .policy import live
+from .state import State
+from .ticks import MAX_TICK
+
+_KEPT: Final = (("@", "nodes"), ("@", "partial"))
+
+
+def refusal(state: State, change: Change, now: Now) -> Refused | None:
+    """Why this change cannot be made; None if it can."""
+    path, limits = change.path, state.limits
+    if change.value is not None and len(change.value) > limits.max_value_bytes:
+        size = f"{len(change.value)} bytes; at most {limits.max_value_bytes} fit"
+        return Refused("too_large", path, f"the value has {size}")
+    if why := _unfit(change, limits.max_author_bytes):
+        return Refused("bad_value", path, why)
+    if not path:
+        return Refused("reserved", path, "the root holds no value; write to a path below it")
+    if path[:2] in _KEPT:
+        return Refused("reserved", path, "the node records are kept by the nodes; use 'kv node retire' to remove one")
+    if not state.in_view(path):
+        return Refused("reserved", path, "this partial replica does not hold that path")
+    if change.expect is None:
+        return None
+    have = frozenset(v.dot for v in live(state.tree.at(path), now.wall))
+    if have == change.expect:
+        return None
+    marks.hit("cas-refused")
+    return Refused("cas_failed", path, "the entry is no longer as it was read", have)
+
+
+def _unfit(change: Change, max_author_bytes: int) -> str | None:
+    """What is wrong with value, author or expiry; None if nothing is."""
+    if change.expiry is not None and not 0 <= change.expiry < MAX_TICK:
+        return f"{change.expiry} is no time of expiry in milliseconds"
+    why = unfit_value(change.value) if change.value is not None else None
+    return (
+        why or _unfit_author(change.author, max_author_bytes) or _unfit_author(change.principal or "", max_author_bytes)
+    )
+
+
+def _unfit_author(author: str, most: int) -> str | None:
+    try:
+        size = len(author.encode())
+    except UnicodeEncodeError:
+        return f"the author {author!r} is not valid Unicode text"
+    return f"the author has {size} bytes; at most {most} fit" if size > most else None
+
+
+def unfit_value(value: bytes) -> str | None:
+    """Why this cannot be stored as a value; None if it can."""
+    try:
+        if is_too_deep(value, MAX_DEPTH):
+            return f"the value is nested deeper than {MAX_DEPTH}"
+        msgspec.msgpack.decode(value)
+    except (ValueError, RecursionError) as err:
+        return f"the value is not one MessagePack object: {err}"
+    return None
