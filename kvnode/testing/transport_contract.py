@@ -140,6 +140,7 @@ async def a_waiting_sender_can_be_cancelled(transport: Transport, address: Addre
                 cancelled = scope.cancelled_caught
                 assert sent < 100 << 20, "the queue has no bound"
             go_on.set()
+            await connection.drained(0)  # finish() waits a bounded time only
             await connection.finish()
         while not got:
             await anyio.lowlevel.checkpoint()

@@ -22,7 +22,7 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Transport, Ad
         "tcp6": (TcpTransport(), Address("tcp", "::1", 0)),
         "unix": (TcpTransport(), Address("unix", path=str(tmp_path / "s"))),
         "memory": (MemoryTransport(), Address("memory", path="a")),
-        "memory-in-bytes": (MemoryTransport(chunk_bytes=1021), Address("memory", path="a")),
+        "memory-in-bytes": (MemoryTransport(chunk_bytes=8191), Address("memory", path="a")),
     }
     return kinds[request.param]
 
