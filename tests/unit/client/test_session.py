@@ -18,6 +18,7 @@ from kvnode.client import (
     Closed,
     Options,
     ProtocolError,
+    Put,
     Refused,
     Unavailable,
     connect,
@@ -402,6 +403,46 @@ async def test_a_closed_client_says_so() -> None:
     with pytest.raises(Closed):
         async with client.watch():
             pass
+
+
+async def test_the_streams_of_a_closed_client_say_so() -> None:
+    async with client_of(answering()) as (client, _):
+        stream = client.watch()
+        await stream.__aenter__()
+        ended: list[Exception] = []
+
+        async def wait() -> None:
+            try:
+                await anext(stream)
+            except Closed as err:
+                ended.append(err)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            tasks.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            client._session.close()
+        assert len(ended) == 2
+
+
+async def test_what_does_not_fit_a_frame_is_refused_here() -> None:
+    async with client_of(answering()) as (client, _):
+        with pytest.raises(Refused, match=r"too large; the limit is 8388608") as caught:
+            await client.batch([Put(f"x.:{n}", b"x" * 1_000_000) for n in range(9)])
+        assert caught.value.code == "too_large"
+
+
+async def test_a_node_may_end_the_connection_with_a_reason() -> None:
+    async def end(node: ScriptedNode) -> None:
+        node.welcome()
+        await node.next()
+        node.send(p.Fail(0, "protocol_error", "you talk too much"))
+        await node.idle()
+
+    async with client_of(end, answering()) as (client, seen):
+        with pytest.raises(Unavailable, match="you talk too much"):
+            await client.set("x", 1)
+        await eventually(lambda: len(seen) == 2)
 
 
 async def test_answers_nobody_asked_for_and_unknown_ones_are_ignored() -> None:
