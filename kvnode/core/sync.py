@@ -294,7 +294,7 @@ class Sync:
         if not self._state.is_closed(inc) or durable_twin(inc) in link.marks:
             return False
         said = link.base[inc]
-        return not said or not said.is_whole
+        return not said or not said.is_whole or not self._state.known[inc] <= said
 
     def taint(self, link: Link) -> None:
         """Something of the running session was refused: its ranges, and all until a new digest, are void."""
