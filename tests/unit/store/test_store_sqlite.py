@@ -263,6 +263,13 @@ def test_the_lock_tells_who_holds_it(tmp_path: Path) -> None:
     assert (tmp_path / f"{FILE_NAME}.lock").read_bytes() == b""
 
 
+def test_the_lock_does_not_mix_up_two_holders(tmp_path: Path) -> None:
+    (tmp_path / f"{FILE_NAME}.lock").write_bytes(b"99999999999\n")
+    store = opened(tmp_path)
+    assert refused(StoreLocked, lambda: held(tmp_path)).pid == os.getpid()
+    store.close()
+
+
 def test_a_lock_file_that_tells_nothing(tmp_path: Path) -> None:
     store = opened(tmp_path)
     (tmp_path / f"{FILE_NAME}.lock").write_bytes(b"?")
