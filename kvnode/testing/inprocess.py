@@ -32,7 +32,7 @@ from kvnode.transport.base import Connection, Transport
 from kvnode.transport.memory import MemoryTransport
 
 FAST_DIAL: Final = DialLimits(
-    first_s=0.01, most_s=0.1, stable_s=0.0, unfit_s=0.5, yield_s=0.01, learn_first_s=0.05, learn_again_s=0.2
+    first_s=0.01, most_s=0.1, stable_s=0.0, unfit_s=0.5, yield_s=0.01, learn_first_s=0.05, learn_again_s=0.2, look_s=0.1
 )
 FAST_LIVENESS: Final = LivenessLimits(
     idle_ms=60, probe_ms=60, suspect_least_ms=60, suspect_most_ms=120, slow_ms=400, late_ms=200
@@ -124,6 +124,7 @@ async def running_node(
     discover: bool = False,
     advertise: bool = True,
     liveness: LivenessLimits = FAST_LIVENESS,
+    dial: DialLimits = FAST_DIAL,
     listen: str | None = None,
 ) -> AsyncIterator[TestNode]:
     """Run a node that listens under its name (``memory:NAME``, or `listen`) and dials `seeds` (names, or addresses);
@@ -139,7 +140,7 @@ async def running_node(
         discover=discover,
         loopback=True,
         liveness=liveness,
-        dial=FAST_DIAL,
+        dial=dial,
     )
     listener = await network.listen(parse_address(listen or f"memory:{node.name}"))
     node.address = listener.address

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -14,7 +15,7 @@ from kvnode.core.messages import Hello, Ping
 from kvnode.node import acks
 from kvnode.node.acks import AckLevel
 from kvnode.store.base import StoreFull
-from kvnode.testing.inprocess import TestNode, eventually, running_node
+from kvnode.testing.inprocess import FAST_DIAL, TestNode, eventually, running_node
 from kvnode.testing.proxy import proxy
 from kvnode.transport.address import Address
 from kvnode.transport.base import Connection, ConnectionClosed
@@ -201,6 +202,35 @@ async def test_addresses_are_learned_from_the_records() -> None:
         await b.set("x", 1)
         await c.until("x", 1)
         assert b.linked() == {"c"}
+
+
+async def test_nodes_of_one_machine_find_each_other_only_when_nobody_leads_there() -> None:
+    patient = replace(FAST_DIAL, learn_again_s=1.0)
+    async with AsyncExitStack() as stack:
+
+        async def start(name: str, *seeds: str) -> TestNode:
+            node = running_node(
+                TestNode(name), TcpTransport(), listen="127.0.0.1:0", seeds=seeds, discover=True, dial=patient
+            )
+            return await stack.enter_async_context(node)
+
+        a = await start("a")
+        b = await start("b")
+        c = await start("c", str(a.address))
+        async with AsyncExitStack() as bridge:
+            seeds = [str(a.address), str(b.address)]
+            d = await bridge.enter_async_context(
+                running_node(TestNode("d"), TcpTransport(), listen="127.0.0.1:0", seeds=seeds)
+            )
+            await d.until_linked("a", "b")
+            await announce(b, str(b.address))
+            await c.set("x", 1)
+            await b.until("x", 1)
+            await anyio.sleep(2 * patient.learn_again_s)  # as long as it would take
+            assert c.linked() == {"a"}
+        await eventually(lambda: "b" in c.linked() | a.linked())
+        await c.set("x", 2)
+        await b.until("x", 2)
 
 
 # -- liveness ------------------------------------------------------------------------------------------------
