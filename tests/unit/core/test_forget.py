@@ -641,3 +641,40 @@ def test_marks_end_when_nothing_is_missing() -> None:
     assert net.converged()
     for label in "ABC":
         assert len(net[label].state.closed) <= 2
+
+
+def test_a_delete_over_a_volatile_value_that_nobody_remembers_is_forgotten() -> None:
+    """The volatile pattern came between the value and the delete; then every process ended, and with them what was
+    known of the volatile incarnation.
+    """
+    net = volatile("A", "B")
+    net.cut("A", "B")
+    net.write("A", "v.x", "volatile")
+    net.write("A", "v.x", "volatile, too")
+    net.delete("A", "@.volatile.one")
+    net.delete("A", "v.x")
+    net.flow()
+    assert any(v.tick for v in net.at("A", "v.x"))
+    for label in "AB":
+        net.restart(label)
+    net.link("A", "B")
+    net.run(100_000)
+    assert net.at("A", "v.x") == net.at("B", "v.x") == ()
+    assert net.converged()
+
+
+def test_holes_of_a_partial_replica_become_void() -> None:
+    """It is no member, but nobody else can close what it ran."""
+    net = linked("A", "B")
+    net.start("P", view=("p.#",))
+    net.write("P", "p.x", 1)
+    net.delete("P", "p.x")
+    net.flow()
+    net.restart("P", view=("p.#",), doubts=("a page was unreadable",))  # so it forgot the superseded tick
+    net.link("P", "B")
+    net.run()
+    net.write("P", "p.y", 1)
+    net.write("A", "p.x", 2)
+    net.run(200_000)
+    assert vectors(net, "A", "p.x") == vectors(net, "B", "p.x") == [{}]
+    assert net.converged("A", "B")
