@@ -1,6 +1,6 @@
 """The simulator itself, and the laws on a fixed set of seeds.
 
-The seeds run in one process for about a minute (``SIM_BUDGET`` changes the seconds); the long form is
+The seeds are fixed, so that every machine runs the same (``SIM_SEEDS`` changes how many); the long form is
 ``python -m kvnode.testing.sim --seeds 1..5000 --jobs 2``.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,9 @@ from kvnode.testing.sim import Config, Plan, Report, Step, generate, run, run_pl
 from kvnode.testing.sim.plan import HostPlan
 from kvnode.testing.sim.steps import KINDS
 
-BUDGET_S = float(os.environ.get("SIM_BUDGET", "60"))
+SEEDS = int(os.environ.get("SIM_SEEDS", "120"))
 ROOT = Path(__file__).parents[2]
-RARE = frozenset({"own-ticks-ahead", "void-version-found", "session-restarted", "dot-clash"})
+RARE = frozenset({"own-ticks-ahead", "void-version-found", "session-restarted", "dot-clash", "event-dropped"})
 """Marks that the short form may miss."""
 
 
@@ -31,21 +30,16 @@ def _failure(report: Report) -> str:
     return "\n".join([report.replay, *map(str, report.broken[:5]), f"shrunk to {len(small.plan.steps)} steps:", steps])
 
 
-@pytest.mark.timeout(max(300, BUDGET_S * 3))
-def test_the_laws_hold_on_many_seeds() -> None:
-    end = time.monotonic() + BUDGET_S
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("first", [1, 1 + SEEDS // 2])
+def test_the_laws_hold_on_many_seeds(first: int) -> None:
     marks: set[str] = set()
-    seeds = 0
-    for seed in range(1, 100_000):
+    for seed in range(first, first + SEEDS // 2):
         report = run(seed)
         assert report.ok, _failure(report)
         marks |= report.marks
-        seeds += 1
-        if time.monotonic() > end:
-            break
-    assert seeds >= BUDGET_S / 2, "the simulation has become slow"
-    if seeds >= 80:
-        assert marks >= ALL - RARE
+    if SEEDS >= 120:
+        assert not ALL - RARE - marks, "rare branches that no seed took"
 
 
 @pytest.mark.parametrize("nodes", [(2, 2), (9, 12)])
