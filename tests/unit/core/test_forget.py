@@ -644,17 +644,22 @@ def test_marks_end_when_nothing_is_missing() -> None:
 
 
 def test_a_delete_over_a_volatile_value_that_nobody_remembers_is_forgotten() -> None:
-    """The volatile pattern came between the value and the delete; then every process ended, and with them what was
-    known of the volatile incarnation.
+    """Both hold the durable delete of a volatile value when they restart; with the processes went all that was known of
+    the volatile incarnation.
     """
     net = volatile("A", "B")
-    net.cut("A", "B")
-    net.write("A", "v.x", "volatile")
-    net.write("A", "v.x", "volatile, too")
-    net.delete("A", "@.volatile.one")
-    net.delete("A", "v.x")
+    net.write("A", "v.x", 1)
+    net.write("A", "v.x", 2)
+    net.write("A", "@.volatile.one", {"pattern": "nothing"})
+    net.run()
+    net.hold("A", "B")
+    net.hold("B", "A")
+    gone = net.delete("A", "v.x")
     net.flow()
-    assert any(v.tick for v in net.at("A", "v.x"))
+    while not net.has("B", gone):
+        assert net.deliver("A", "B", 1)
+        net.flow()
+    assert [volatile_twin(gone.inc) in vectors(net, label, "v.x")[0] for label in "AB"] == [True, True]
     for label in "AB":
         net.restart(label)
     net.link("A", "B")
