@@ -16,7 +16,7 @@ from .link import Link, Telling, Told
 from .messages import Ack, AckState, Process
 from .state import State
 from .sync import SendTo, read_ranges
-from .ticks import EMPTY, Dot, Incarnation, Known, Ticks, check_name, is_volatile, volatile_twin
+from .ticks import EMPTY, Dot, Incarnation, Known, Ticks, check_name, is_volatile, name_of, volatile_twin
 
 
 @dataclass(slots=True)
@@ -198,8 +198,7 @@ class Acks:
             return False
         if direct:
             self._direct(link, held, changed, now)
-        if ack.name in self._state.members:
-            self._adopt(held)
+        self._adopt(ack.name, held)
         for other in self._links.values():
             if other is not link and other.introduced:
                 self._tell(other, ack.name, held, changed, now)
@@ -239,12 +238,17 @@ class Acks:
                 if other.session == session:
                     self._tell(link, name, other, other.known.map, now)
 
-    def _adopt(self, held: Held) -> None:
-        """A mark that somebody has holds here, too (R3), unless nothing of its incarnation is missing anywhere."""
-        known = self._state.known
+    def _adopt(self, name: str, held: Held) -> None:
+        """A mark that a member has holds here, too (R3), unless nothing of its incarnation is missing anywhere. Of a
+        partial replica, which is no member and always misses something, those of its own runs count that have holes
+        here.
+        """
+        known, member = self._state.known, name in self._state.members
         for base in sorted(held.marks - self._state.closed):
             pair = (base, volatile_twin(base))
-            if base == self._state.inc or any(not known[i].is_whole or known[i] != held.known[i] for i in pair):
+            holed = any(not known[i].is_whole for i in pair)
+            differs = member and any(known[i] != held.known[i] for i in pair)
+            if base == self._state.inc or differs or (holed and (member or name_of(base) == name)):
                 self._state.reopen((base,))
 
     def forget_session(self, link: Link, now: Now) -> None:

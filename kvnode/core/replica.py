@@ -15,7 +15,7 @@ from . import marks
 from .acks import Acks
 from .checks import refusal
 from .effects import Acked, Change, Effect, LinkId, Loaded, Now, Refused, Wrote
-from .entry import Version, body_of, vector_over
+from .entry import Siblings, Version, body_of, vector_over
 from .events import Events
 from .forget import Forget
 from .greeting import misfit, preferred
@@ -179,14 +179,16 @@ class Replica:
             inc = volatile_twin(inc)
             if any(not is_volatile(v.inc) and not v.is_tombstone for v in state.tree.get(key)):
                 marks.hit("volatile-over-durable")
-                self._add_own(key, Change(change.path, None, change.author), state.inc, now)
-        return self._add_own(key, change, inc, now)
-
-    def _add_own(self, key: bytes, change: Change, inc: Incarnation, now: Now) -> Wrote:
-        state = self.state
+                durable = tuple(v for v in state.tree.get(key) if not is_volatile(v.inc))
+                self._add_own(key, Change(change.path, None, change.author), state.inc, durable, now)
         over = state.tree.get(key)
         if is_volatile(inc):
             over = tuple(v for v in over if is_volatile(v.inc))  # R7
+        return self._add_own(key, change, inc, over, now)
+
+    def _add_own(self, key: bytes, change: Change, inc: Incarnation, over: Siblings, now: Now) -> Wrote:
+        """Write over these siblings."""
+        state = self.state
         tick = state.counters.get(inc, 0) + 1
         state.counters[inc] = tick
         stamp = state.clock.tick(now.wall, max((v.stamp for v in over), default=0))

@@ -123,6 +123,10 @@ class State:
         else:
             self.durable = self.known.copy()
             self.durable_marks = self.closed
+        for _, version in self.tree.versions():
+            for inc, tick in version.vector.items():
+                if is_volatile(inc):  # not stored, but superseded by what is: so its holes can be found and voided (R3)
+                    self.learn(inc, Ticks((tick, tick + 1)))
 
     def _doubt(self, doubts: Iterable[str]) -> None:
         """R6: known becomes exactly the dots still held; the rejoin brings back the rest."""
