@@ -95,7 +95,7 @@ class Forget:
 
     def _void(self, now: Now) -> list[Incarnation]:
         state = self._state
-        if state.view is not None:
+        if state.view is not None or state.doubted:
             return []
         out = []
         for base in sorted(state.closed):

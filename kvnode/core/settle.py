@@ -89,6 +89,8 @@ class Settle:
     def complete(self, link: Link) -> None:
         """The session with this peer is complete, equal or repaired: a node that was behind is current again."""
         link.settled = True
+        if not link.partial:
+            self._state.trust()
         if self._state.behind and not link.partial:
             self._state.caught_up()
 
@@ -173,7 +175,7 @@ class Settle:
         if len(message.paths) > _MOST_PATHS:
             raise ValueError(f"{len(message.paths)} paths in one question")
         state = self._state
-        judge = state.view is None and not state.behind
+        judge = state.view is None and not state.behind and not state.doubted
         out: list[tuple[bytes, Siblings, tuple[Dot, ...]]] = []
         size = 0
         for key, dots in message.paths:

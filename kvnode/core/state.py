@@ -31,6 +31,7 @@ POLICY: Final = path_key(("@", "policy"))
 VOLATILE: Final = path_key(("@", "volatile"))
 _SYSTEM_KEY: Final = path_key(("@",))
 _MARKS: Final = "marks"
+_DOUBTED: Final = "doubted"
 
 
 class Quarantined(NamedTuple):
@@ -68,6 +69,11 @@ class State:
         self.counters: dict[Incarnation, int] = {}
         self.behind = bool(loaded.doubts)
         self.rejoining = False
+        self.doubted = False
+        """The store lost something and no peer has made up for it yet, also if nobody is known to ask: our holes are no
+        void ticks then, and what we lack is nobody's verdict (R3, R5, R6). Stored, since a restart changes nothing.
+        """
+        self._doubted_changed = False
         self.live: dict[Incarnation, dict[int, bytes]] = {}
         self.conflicts: dict[bytes, None] = {}
         self.tombstones = 0
@@ -118,6 +124,8 @@ class State:
             doubts.append("a stored version is missing from the stored known ticks")
         self._rows = dict.fromkeys(unreadable)
         self._marks_changed = False
+        self.doubted = bool(doubts) or loaded.meta.get(_DOUBTED) == b"1"
+        self._doubted_changed = bool(doubts)
         if doubts:
             self._doubt(doubts)
         else:
@@ -334,6 +342,12 @@ class State:
         else:
             self._notes.append(Notify(key, self.tree.get(key)))
 
+    def trust(self) -> None:
+        """A session with a full peer is complete: what the store had lost is back."""
+        if self.doubted:
+            self.doubted = False
+            self._doubted_changed = True
+
     def caught_up(self) -> None:
         """The rejoin is complete."""
         self.behind = False
@@ -398,7 +412,7 @@ class State:
     def take(self) -> list[Effect]:
         """All effects since the last call, in order of durability."""
         out: list[Effect] = []
-        if self._rows or self._known_changed or self._marks_changed:
+        if self._rows or self._known_changed or self._marks_changed or self._doubted_changed:
             out.append(self._persist())
         out += self._sends
         out += self._notes
@@ -412,7 +426,9 @@ class State:
         learned = {inc: ticks for inc, ticks in known.items() if ticks}
         self._pending.append((self._token, learned, self.closed))
         meta = {_MARKS: msgspec.msgpack.encode(sorted(self.closed))} if self._marks_changed else {}
-        self._rows, self._known_changed, self._marks_changed = {}, {}, False
+        if self._doubted_changed:
+            meta[_DOUBTED] = b"1" if self.doubted else b"0"
+        self._rows, self._known_changed, self._marks_changed, self._doubted_changed = {}, {}, False, False
         return Persist(self._token, rows, known, meta)
 
     def _record(self, key: bytes) -> bytes | None:
