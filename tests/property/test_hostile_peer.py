@@ -12,9 +12,11 @@ from kvnode.core.entry import Version, body_of
 from kvnode.core.path import Path
 from kvnode.core.stamp import MAX_STAMP, stamp_of
 from kvnode.core.ticks import MAX_TICK, Dot, Ticks, incarnation, volatile_twin
-from tests.support.replicas import WALL, Net, Stranger, enc, unsound
+from tests.support.replicas import WALL, Net, enc
+from tests.support.soundness import unsound
+from tests.support.strangers import Stranger, Z
 
-Z, Y = incarnation("Z", 1), incarnation("Y", 2)
+Y = incarnation("Y", 2)
 PATHS = ["x", "y", "x.y", "v.x", "@.nodes.A", "@.nodes.Y", "@.policy.p", "@.volatile.v", "@.partial.Y"]
 VALUES: list[Any] = [
     None,

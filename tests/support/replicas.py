@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -31,15 +30,17 @@ from kvnode.core.effects import (
     Send,
     Wrote,
 )
-from kvnode.core.entry import Siblings, Version, body_of
+from kvnode.core.entry import Siblings
 from kvnode.core.limits import Limits
-from kvnode.core.messages import Ack, AckState, Digest, Event, Hello, Message, Versions
+from kvnode.core.messages import Event, Message, Versions
 from kvnode.core.path import Path, Pattern
-from kvnode.core.policy import in_conflict, live, read
+from kvnode.core.policy import live, read
 from kvnode.core.replica import Replica
-from kvnode.core.stamp import stamp_of
-from kvnode.core.ticks import Dot, Incarnation, Known, Ticks, incarnation
-from kvnode.core.tree import entry_print
+from kvnode.core.ticks import Dot, Incarnation, Ticks
+from tests.support.soundness import unsound
+
+if TYPE_CHECKING:
+    from tests.support.strangers import Stranger
 
 WALL = 1_700_000_000_000
 """Wall clock at the net's time 0, in milliseconds since 1970."""
@@ -244,7 +245,7 @@ class Net:
 
     def deliver(self, a: str, b: str, count: int) -> list[Message]:
         """Let `count` messages of a held wire arrive; the sender does not hear that its queue drained."""
-        out = []
+        out: list[Message] = []
         for link in self.links_of(a, b):
             wire = self.wires[a, link]
             while wire.queue and len(out) < count:
@@ -441,104 +442,13 @@ class Net:
         return True
 
 
-def unsound(replica: Replica) -> list[str]:
-    """What does not fit together inside a replica: its indexes must say what its tree says."""
-    state, out = replica.state, []
-    live: dict[Incarnation, dict[int, bytes]] = {}
-    tombstones = fingerprint = 0
-    conflicts = set()
-    for key, siblings in replica.tree.scan():
-        fingerprint ^= entry_print(siblings)
-        if in_conflict(siblings):
-            conflicts.add(key)
-        for at, version in enumerate(siblings):
-            live.setdefault(version.inc, {})[version.tick] = key
-            tombstones += version.is_tombstone
-            if version.key != key:
-                out.append(f"{version!r} lies at {key.hex()}")
-            if version.dot not in replica.known:
-                out.append(f"{version.dot} is held and not known")
-            if any(other.covers(version) for other in siblings[:at] + siblings[at + 1 :]):
-                out.append(f"{version!r} is covered by a sibling")
-            if (version.vector or version.is_tombstone) and key not in state.unsettled:
-                out.append(f"{version!r} will never be stripped or forgotten")
-    out += [f"durable and not known: {inc}" for inc, t in state.durable.map.items() if not t <= replica.known[inc]]
-    for name, have, want in (
-        ("live", state.live, live),
-        ("tombstones", state.tombstones, tombstones),
-        ("conflicts", set(state.conflicts), conflicts),
-        ("fingerprint", replica.tree.print_of_all, fingerprint),
-        ("known", replica.known.hash(), Known(replica.known.map).hash()),
-    ):
-        if have != want:
-            out.append(f"{name}: {have} instead of {want}")
-    return out
-
-
-class Stranger:
-    """A peer that is driven by hand: what it sends need not make sense."""
-
-    def __init__(self, net: Net, to: str, name: str = "Z", *, session: int = 77, **hello: Any) -> None:
-        net._links += 2
-        self.net, self.to, self.name, self.session = net, to, name, session
-        self.link = net._links + 1
-        self.label = f"{name}?{self.link}"
-        self.seq = 0
-        self.got: list[Message] = []
-        self.is_cut = False
-        net.strangers[self.label] = self
-        net.wires[to, self.link] = Wire(to, self.link, self.label, self.link)
-        net[to].linked(self.link, net.now, dialled=bool(hello.pop("dialled", False)))
-        if not hello.pop("silent", False):
-            self.send(self.hello(**hello))
-        net.flow()
-
-    def hello(self, **changed: Any) -> Hello:
-        """A hello as an empty replica would send it, but for what is changed."""
-        fields: Mapping[str, Any] = {
-            "protocol_min": 1,
-            "protocol_max": 1,
-            "cluster": "kvnode",
-            "name": self.name,
-            "session": self.session,
-            "inc": None,
-            "marks": (),
-            "features": (),
-            "view": None,
-            "known_hash": 0,
-            "links": (),
-        }
-        return Hello(**{**fields, **changed})
-
-    def send(self, *messages: Message) -> None:
-        """Send messages, through the codec, with the numbers that are due."""
-        for message in messages:
-            self.send_bytes(peer.encode(self.seq, message))
-
-    def send_bytes(self, payload: bytes) -> None:
-        """Send what may be a message."""
-        framed = peer.decode(payload)
-        self.seq += 1
-        self.net[self.to].receive(self.link, framed.seq, framed.message, self.net.now)
-        self.net.flow()
-
-    def introduce(self) -> None:
-        """Tell that nothing is known here, which establishes what the replica believes of this peer."""
-        self.send(Digest(dict.fromkeys(self.net[self.to].known.map, ()), 0))
-
-    def mark(self, *incs: Incarnation) -> None:
-        """Become a member that shows marks of closed incarnations (R3), of each of which it holds the first tick."""
-        inc = incarnation(self.name, self.session)
-        body = body_of(Path(("@", "nodes", self.name)), stamp_of(self.net.now.wall), enc({"inc": inc}))
-        self.send(Versions((Version.make(Dot(inc, 1), {}, body),)))
-        self.introduce()
-        self.send(Ack((AckState(self.name, self.session, 1, dict.fromkeys(incs, (1, 2)), incs, ()),)))
-
-    def took(self, kind: type[Message]) -> list[Any]:
-        """The messages of a kind that came."""
-        return [m for m in self.got if isinstance(m, kind)]
-
-    @property
-    def why(self) -> str:
-        """Why the replica cut this link; empty if it did not."""
-        return next((c.why for c in self.net.nodes[self.to].closed if c.link == self.link), "")
+def linked(*names: str, mesh: bool = False, **options: Any) -> Net:
+    """Members in a chain, or each with every other, after a while; the log is empty."""
+    net = Net(*names, **options)
+    if mesh:
+        net.mesh(*names)
+    else:
+        net.link(*names)
+    net.run()
+    net.log.clear()
+    return net

@@ -11,20 +11,10 @@ from kvnode.core.limits import Limits
 from kvnode.core.messages import Event
 from kvnode.core.path import Path
 from kvnode.core.ticks import MAX_TICK
-from tests.support.replicas import Net, Stranger, enc
+from tests.support.replicas import Net, enc, linked
+from tests.support.strangers import Stranger
 
 HERE = Path.parse("door.bell")
-
-
-def linked(*names: str, mesh: bool = False, **options: Any) -> Net:
-    net = Net(*names, **options)
-    if mesh:
-        net.mesh(*names)
-    else:
-        net.link(*names)
-    net.run()
-    net.log.clear()
-    return net
 
 
 def ring(net: Net, label: str, value: Any = 1, path: Path = HERE) -> Event:

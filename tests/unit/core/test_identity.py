@@ -7,19 +7,11 @@ from typing import Any
 import pytest
 
 from kvnode.core.effects import Change, Refused
-from kvnode.core.entry import Version, body_of
 from kvnode.core.messages import Ack, AckState, Digest, End, Message, Versions
 from kvnode.core.path import Path
-from kvnode.core.stamp import stamp_of
-from kvnode.core.ticks import Dot, Incarnation, Ticks, incarnation, is_incarnation, name_of
-from tests.support.replicas import WALL, Net, Stranger, dec, enc
-
-Z = incarnation("Z", 1)
-
-
-def version(path: str, tick: int, value: Any = 1, inc: str = Z, vector: dict[str, int] | None = None) -> Version:
-    packed = None if value is None else enc(value)
-    return Version.make(Dot(inc, tick), vector or {}, body_of(Path.parse(path), stamp_of(WALL), packed))
+from kvnode.core.ticks import Dot, Incarnation, Ticks, is_incarnation, name_of
+from tests.support.replicas import Net, dec, enc
+from tests.support.strangers import Stranger, Z, version
 
 
 def record(net: Net, label: str, name: str = "A") -> dict[str, Any]:

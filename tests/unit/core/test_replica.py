@@ -1,4 +1,4 @@
-"""The replica as its driver sees it: writing, links, partial replicas (R8), mixed versions (R11), and hostile peers."""
+"""The replica as its driver sees it: writing, links, deadlines, mixed versions (R11)."""
 
 from __future__ import annotations
 
@@ -7,24 +7,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from kvnode.codec import peer
-from kvnode.core.effects import Change, Persist, Refused
-from kvnode.core.entry import Version, body_of
+from kvnode.core.effects import Change, Persist, Refused, Send
 from kvnode.core.limits import Limits
-from kvnode.core.messages import Ack, Check, Digest, End, Hello, Message, PathAsk, PathTell, Versions
+from kvnode.core.messages import Check, Digest, End, Hello, Versions
 from kvnode.core.path import Path
 from kvnode.core.replica import Replica
 from kvnode.core.stamp import MAX_STAMP, stamp_of, wall_ms
-from kvnode.core.ticks import MAX_TICK, Dot, incarnation, is_volatile
-from tests.support.replicas import WALL, Net, Stranger, enc, unsound
+from kvnode.core.ticks import MAX_TICK, is_volatile
+from tests.support.replicas import Net, enc, linked
+from tests.support.strangers import Stranger, Z, version
 
-Z = incarnation("Z", 1)
 X = Path.parse("x")
-
-
-def version(path: str, tick: int, value: Any = 1, inc: str = Z, stamp: int = stamp_of(WALL), **more: Any) -> Version:
-    packed = None if value is None else enc(value)
-    return Version.make(Dot(inc, tick), {}, body_of(Path.parse(path), stamp, packed, **more))
 
 
 def refused(net: Net, *changes: Change) -> Refused:
@@ -35,13 +28,6 @@ def refused(net: Net, *changes: Change) -> Refused:
     return out
 
 
-def linked(*names: str, **options: Any) -> Net:
-    net = Net(*names, **options)
-    net.link(*names)
-    net.run()
-    return net
-
-
 # -- compare-and-set ---------------------------------------------------------------------------------------------------
 
 
@@ -49,7 +35,7 @@ def test_compare_and_set_takes_the_dots_that_were_read() -> None:
     net = Net("A")
     first = net.write("A", "x", 1, expect=frozenset())
     out = refused(net, Change(X, enc(2), expect=frozenset()))
-    assert (out.code, out.path, out.dots) == ("cas_failed", X, {first})
+    assert (out.code, out.path, out.dots) == ("cas_failed", X, frozenset({first}))
     second = net.write("A", "x", 2, expect=frozenset({first}))
     assert refused(net, Change(X, None, expect=frozenset({first}))).dots == {second}
     net.delete("A", "x", expect=frozenset({second}))
@@ -288,7 +274,7 @@ def test_numbers_count_each_link_and_direction_from_zero() -> None:
     net = linked("A", "B")
     net.write("A", "x", 1)
     net["A"].linked(77, net.now)
-    sends = [e for e in net["A"].take_effects() if hasattr(e, "seq")]
+    sends = [e for e in net["A"].take_effects() if isinstance(e, Send)]
     assert [e.seq for e in sends if e.link == 77] == [0]
     assert all(e.seq > 0 for e in sends if e.link != 77)
 
@@ -427,320 +413,6 @@ def test_after_waking_nothing_is_due_at_once() -> None:
         net.run(1_000)
         net.release("A", "B")
         net.run(1_000)
-
-
-# -- partial replicas (R8) ---------------------------------------------------------------------------------------------
-
-
-def partial(*view: str) -> Net:
-    """P holds a part, between the members A and B."""
-    net = Net("A", "B")
-    net.start("P", view=view)
-    net.link("A", "P", "B")
-    net.run()
-    net.log.clear()
-    return net
-
-
-def test_a_partial_replica_holds_and_relays_its_part() -> None:
-    net = partial("p.#")
-    net.write("A", "p.x", 1)
-    net.write("A", "q", 2)
-    net.run()
-    assert [net.read(label, "p.x") for label in "APB"] == [1, 1, 1]
-    assert [net.read(label, "q") for label in "APB"] == [2, None, None]
-
-
-def test_trace_9_no_known_of_the_rest_passes_through() -> None:
-    net = partial("p.#")
-    hidden = [net.write("A", "q", n) for n in range(5)]
-    shown = net.write("A", "p.x", 1)
-    net.run(60_000)
-    assert shown in net["B"].known
-    assert not any(dot in net["B"].known for dot in hidden)
-    ranges = [inc for m in net.sent(End, "P") for inc in m.ranges]
-    assert not any(inc == hidden[0].inc for inc in ranges)
-    net.link("A", "B")
-    net.run()
-    assert net.read("B", "q") == 4
-    assert net.converged("A", "B")
-
-
-def test_a_partial_replica_gets_no_ranges() -> None:
-    net = partial("p.#")
-    net.cut("A", "P")
-    for n in range(5):
-        net.write("A", "p.x", n)
-    net.link("A", "P")
-    net.run()
-    assert net.read("P", "p.x") == 4
-    assert all(m.ranges == {} for m in net.sent(End, "A", "P"))
-
-
-def test_what_a_partial_replica_drops_from_its_view_is_no_verdict() -> None:
-    net = partial("p.#")
-    dot = net.write("A", "q", 1)
-    stranger_paths = [(Path.parse("q").key, (dot,))]
-    net.run()
-    assert net.has("A", dot)
-    stranger = Stranger(net, "P", view=None)
-    stranger.send(PathAsk(tuple(stranger_paths)))
-    (tell,) = stranger.took(PathTell)
-    assert tell.paths[0][2] == ()
-
-
-def test_a_partial_replicas_writes_arrive() -> None:
-    net = partial("p.#")
-    net.write("P", "p.x", 1)
-    net.write("P", "p.x", 2)
-    net.run()
-    assert net.values("A", "p.x") == net.values("B", "p.x") == [2]
-
-
-def test_a_partial_replicas_delete_arrives() -> None:
-    net = partial("p.#")
-    net.write("P", "p.x", 1)
-    net.run()
-    assert net.read("A", "p.x") == 1
-    for label in "AB":
-        net.cut("P", label)
-    net.delete("P", "p.x")
-    net.run(60_000)
-    net.link("A", "P", "B")
-    net.run()
-    assert [net.read(label, "p.x") for label in "APB"] == [None, None, None]
-
-
-def test_what_a_partial_replica_missed_is_deleted_there_too() -> None:
-    net = partial("p.#")
-    net.link("A", "B")
-    net.write("A", "p.x", 1)
-    net.write("A", "p.y", 1)
-    net.run()
-    for label in "AB":
-        net.cut("P", label)
-    net.delete("A", "p.x")
-    net.run(60_000)
-    assert net.at("A", "p.x") == ()
-    net.link("A", "P")
-    net.run(60_000)
-    assert net.at("P", "p.x") == ()
-    assert net.read("P", "p.y") == 1
-    assert net.read("A", "p.y") == net.read("B", "p.y") == 1
-
-
-def test_a_partial_replica_that_lost_its_store_takes_nothing_away() -> None:
-    net = partial("p.#")
-    net.link("A", "B")
-    net.write("A", "p.x", 1)
-    net.run()
-    net.crash("P")
-    net.start("P", view=("p.#",))
-    net.link("A", "P", "B")
-    net.run(60_000)
-    assert [net.read(label, "p.x") for label in "APB"] == [1, 1, 1]
-
-
-@pytest.mark.parametrize("view", [("p.#",), ("p.#", "@.nodes.#"), ("+.x", "p.y")])
-def test_a_partial_replica_does_not_let_tombstones_pile_up(view: tuple[str, ...]) -> None:
-    net = partial(*view)
-    net.link("A", "B")
-    for _ in range(5):
-        net.write("P", "p.x", 1)
-        net.run(1_000)
-        net.delete("P", "p.x")
-        net.run(1_000)
-    for _ in range(2):
-        net.cut("P", "A")
-        net.link("P", "A")
-        net.run(10_000)
-    assert [net.at(label, "p.x") for label in "AB"] == [(), ()]
-    assert net["P"].state.tombstones == 0
-
-
-def test_a_partial_replica_is_not_waited_for() -> None:
-    net = partial("p.#")
-    net.link("A", "B")
-    net.crash("P")
-    net.write("A", "p.x", 1)
-    net.delete("A", "p.x")
-    net.run()
-    assert net.at("A", "p.x") == net.at("B", "p.x") == ()
-
-
-# -- hostile peers -----------------------------------------------------------------------------------------------------
-
-
-def wire_version(path: tuple[Any, ...] = ("x",), **changed: Any) -> Version:
-    """A version as no honest node makes it; built past the checks of the codec."""
-    body = {"stamp": stamp_of(WALL), "kind": 0, "value": msgspec.Raw(b"\x01"), "expiry": None} | changed
-    encoded = msgspec.msgpack.encode([path, body["stamp"], body["kind"], body["value"], "", None, body["expiry"]])
-    return Version(
-        changed.get("inc", Z),
-        changed.get("tick", 1),
-        changed.get("vector", {}),
-        Path(path).key,
-        encoded,
-        b"",
-        body["stamp"],
-        body["kind"],
-        body["expiry"],
-    )
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"tick": 0},
-        {"tick": -1},
-        {"tick": MAX_TICK + 1},
-        {"tick": 2**64 - 1},
-        {"stamp": -1},
-        {"stamp": MAX_STAMP + 1},
-        {"stamp": 2**64 - 1},
-        {"expiry": -1},
-        {"expiry": 2**64 - 1},
-        {"vector": {Z: 2**64 - 1}},
-        {"vector": {Z: -1}},
-        {"vector": {Z: 0}},
-        {"vector": {"no incarnation": 1}},
-        {"inc": "no incarnation"},
-        {"inc": "A~0"},
-        {"path": ()},
-        {"value": msgspec.Raw(b"\x91" * 500 + b"\xc0")},
-    ],
-    ids=lambda changed: str(changed).partition(" at 0x")[0][:40],
-)
-def test_hostile_versions_are_refused_by_the_codec(changed: dict[str, Any]) -> None:
-    payload = peer.encode(0, Versions((wire_version(**changed),)))
-    with pytest.raises(peer.PeerCodecError):
-        peer.decode(payload)
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"kind": 7},
-        {"kind": -1},
-        {"tick": MAX_TICK},
-        {"stamp": 0},
-        {"stamp": MAX_STAMP},
-        {"expiry": 0},
-        {"expiry": MAX_TICK - 1},
-        {"vector": {Z: MAX_TICK}},
-        {"vector": {incarnation("Y", 1): MAX_TICK}},
-        {"path": ("@",)},
-        {"path": ("@", "nodes", "A")},
-        {"path": ("@", "nodes", "no name!"), "value": msgspec.Raw(enc({"closes": ["x"] * 100, "inc": "A~"}))},
-        {"path": ("@", "policy", 5), "value": msgspec.Raw(enc({"pattern": "#.#.#.#.#", "policy": "max"}))},
-        {"path": ("@", "volatile", 5), "value": msgspec.Raw(enc({"pattern": "#"}))},
-        {"path": ("@", "policy", 5), "value": msgspec.Raw(b"\x81\x80\xc0")},
-        {"path": ("@", "policy", 5), "value": msgspec.Raw(b"\xd4\x05\x00")},
-    ],
-    ids=lambda changed: str(changed)[:60],
-)
-def test_strange_versions_do_no_harm(changed: dict[str, Any]) -> None:
-    net = linked("A", "B")
-    stranger = Stranger(net, "A")
-    stranger.send(Versions((wire_version(**changed),)))
-    assert not stranger.is_cut
-    net.run()
-    for label in "AB":
-        net.write(label, "x", label)
-        net.write(label, "y", label)
-        net.delete(label, "y")
-    net.run(100_000)
-    assert unsound(net["A"]) == []
-    assert net.converged()
-    store = net.crash("A")
-    net.start("A", store=store)
-    assert net["A"].is_current
-    net.link("A", "B")
-    net.run(100_000)
-    assert net.converged()
-    assert not [c for label in "AB" for c in net.nodes[label].closed]
-
-
-def hostile_messages(own: str) -> list[Message]:
-    """Structurally valid, and wrong. `own` is the replica's running incarnation."""
-    x, y = Path.parse("x").key, Path.parse("y").key
-    return [
-        PathTell(((x, (version("y", 1),), ()),)),
-        PathTell(((b"junk", (version("x", 1),), ()),)),
-        PathTell(((b"junk", (), (Dot(Z, 1), Dot("?", -5))),)),
-        PathTell(((x, (), (Dot(Z, 0), Dot(own, 10**9))), (y, (), ()))),
-        End({Z: (3, 2)}, 0, True),
-        End({Z: (0, 2)}, 0, True),
-        End({Z: (1, 2, 2, 3)}, 0, True),
-        End({Z: (1,)}, 0, True),
-        End({Z: (1, 2**64 - 1)}, 0, True),
-        End({"?": (1, 2)}, 0, True),
-        End({own: (1, 10**6)}, 0, True),
-        End({Z: (1, 5)}, -1, True),
-        End({Z: (1, 5)}, 2**63, True),
-        Digest({Z: (5, 5)}, 0),
-        Digest({"?": (1, 2)}, 0),
-        Digest({own: (1, 10**6)}, 2**64 - 1),
-        Digest({own: ()}, -1),
-        Check(-1, 2**64 - 1, True),
-        Check(0, 0, False),
-        Versions((version("x", 9, inc=own),)),
-        Versions((version("@.nodes.A", 9, {"inc": own, "closes": [own]}),)),
-        Versions((version("@.nodes.A", 9, None),)),
-        Ack(()),
-    ]
-
-
-@pytest.mark.parametrize("at", range(len(hostile_messages(Z))))
-@pytest.mark.parametrize("introduced", [False, True])
-def test_hostile_messages_harm_nobody(at: int, introduced: bool) -> None:
-    net = linked("A", "B")
-    net.write("A", "x", 1)
-    net.write("B", "y", 1)
-    net.run()
-    own = net["A"].state.inc
-    assert own is not None
-    stranger = Stranger(net, "A")
-    if introduced:
-        stranger.introduce()
-    stranger.send(hostile_messages(own)[at])
-    net.run()
-    net.write("A", "x", 2)
-    net.write("B", "z", 2)
-    net.cut("A", "B")
-    net.link("B", "A")
-    net.run(100_000)
-    assert net.converged()
-    assert net.read("B", "x") == 2
-    assert net.read("A", "z") == 2
-
-
-def test_a_peer_cannot_make_a_replica_raise_by_its_hello() -> None:
-    for n, changed in enumerate(
-        [
-            {"view": ("",)},
-            {"view": ("a..b", "#" * 100)},
-            {"view": ()},
-            {"marks": ("?", "A~0", net_name(200))},
-            {"features": ("\0", "")},
-            {"known_hash": -1},
-            {"known_hash": 2**64 - 1},
-            {"inc": "?"},
-            {"links": (("?", -1), ("", 2**64 - 1))},
-            {"cluster": "\n"},
-        ]
-    ):
-        net = linked("A", "B")
-        stranger = Stranger(net, "A", session=n + 1, **changed)
-        stranger.send(Digest({}, 0), End({}, 1, True), Check(0, 0, True)) if not stranger.is_cut else None
-        net.write("A", "x", 1)
-        net.run(60_000)
-        assert net.read("B", "x") == 1
-        assert net.converged()
-
-
-def net_name(length: int) -> str:
-    return "n" * length
 
 
 # -- the constructor ---------------------------------------------------------------------------------------------------

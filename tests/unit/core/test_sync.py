@@ -1,15 +1,12 @@
-"""Digests, difference sessions and relay (R4, R9): what goes over a link, in which order, what a cut leaves behind."""
+"""Digests and difference sessions (R3, R4, R9): what goes over a link, in which order, what a cut leaves behind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from kvnode.codec import peer
-from kvnode.core.effects import Change
-from kvnode.core.entry import Version, body_of
 from kvnode.core.limits import Limits
 from kvnode.core.messages import (
     Ack,
@@ -22,20 +19,14 @@ from kvnode.core.messages import (
     End,
     Hello,
     Message,
-    PathAsk,
     PrintAsk,
     Versions,
 )
-from kvnode.core.path import Path
-from kvnode.core.stamp import stamp_of
 from kvnode.core.ticks import Dot, Incarnation, Ticks, incarnation
-from tests.support.replicas import WALL, Net, Stranger, enc
+from tests.support.replicas import Net
+from tests.support.strangers import Stranger, version
 
 SMALL = Limits(chunk_bytes=200, window_bytes=500)
-
-
-def version(path: str, tick: int, inc: Incarnation, value: Any = 1) -> Version:
-    return Version.make(Dot(inc, tick), {}, body_of(Path.parse(path), stamp_of(WALL), enc(value)))
 
 
 def strange_incs(count: int, first: int = 0) -> list[Incarnation]:
@@ -45,7 +36,7 @@ def strange_incs(count: int, first: int = 0) -> list[Incarnation]:
 def feed(net: Net, label: str, *incs: Incarnation) -> None:
     """Let a node hear of one change of each incarnation, from a peer that goes away again."""
     stranger = Stranger(net, label, "Q", session=len(net.strangers) + 100)
-    stranger.send(Versions(tuple(version(f"z.{inc[-6:]}", 1, inc) for inc in incs)))
+    stranger.send(Versions(tuple(version(f"z.{inc[-6:]}", 1, inc=inc) for inc in incs)))
     net._close(label, stranger.link)
     net[label].unlinked(stranger.link, net.now)
     net.run(500)
@@ -73,7 +64,7 @@ def dots_sent(net: Net, source: str, target: str) -> list[Dot]:
     return [v.dot for m in net.sent(Versions, source, target) for v in m.versions]
 
 
-# -- digests -------------------------------------------------------------------------------------------------------
+# -- digests -----------------------------------------------------------------------------------------------------------
 
 
 def test_equal_nodes_exchange_no_digest() -> None:
@@ -210,7 +201,7 @@ def test_a_digest_replaces_every_estimate() -> None:
     assert net.read("B", "x.:3") == 3
 
 
-# -- sessions (R4) ---------------------------------------------------------------------------------------------------
+# -- sessions (R4) -----------------------------------------------------------------------------------------------------
 
 
 def test_superseded_versions_are_told_as_ranges() -> None:
@@ -362,232 +353,6 @@ def test_trace_5_a_range_without_its_version() -> None:
     assert net.read("C", "x") == 1
 
 
-# -- the window ------------------------------------------------------------------------------------------------------
-
-
-def test_a_link_that_does_not_drain_gets_no_more_than_its_window() -> None:
-    net = linked_pair(limits=Limits(chunk_bytes=500, window_bytes=2_000))
-    net.hold("A", "B")
-    for n in range(300):
-        net.write("A", f"x.:{n}", "some text that takes room")
-        net.flow()
-    net.run(5_000)
-    held = [v for m in net.on_the_way("A", "B") if isinstance(m, Versions) for v in m.versions]
-    assert sum(len(v.body) for v in held) < 2_500
-    net.release("A", "B")
-    net.run()
-    assert net.converged()
-    sent = dots_sent(net, "A", "B")
-    assert len(sent) == len(set(sent)) == 300
-
-
-def test_what_was_superseded_behind_a_full_window_is_never_sent() -> None:
-    net = linked_pair(limits=Limits(chunk_bytes=500, window_bytes=2_000))
-    net.hold("A", "B")
-    for n in range(500):
-        net.write("A", "x", f"some text that takes room {n}")
-        net.flow()
-    net.release("A", "B")
-    net.run()
-    assert net.converged()
-    assert len(dots_sent(net, "A", "B")) < 40
-
-
-def test_a_writable_link_that_is_none_is_ignored() -> None:
-    net = linked_pair()
-    net["A"].writable(999, net.now)
-    net["A"].unlinked(999, net.now)
-    assert net["A"].take_effects() == []
-
-
-@pytest.mark.parametrize("how", ["live", "session"])
-def test_large_values_fit_into_frames(how: str) -> None:
-    net = linked_pair()
-    if how == "session":
-        net.cut("A", "B")
-    big = enc(b"x" * 900_000)
-    out = net.propose("A", *(Change(Path.parse(f"x.:{n}"), big) for n in range(10)))
-    assert isinstance(out, list)
-    net.flow()
-    if how == "session":
-        net.link("A", "B")
-    net.run(1_000)
-    assert net.converged()
-
-
-def test_many_large_siblings_fit_into_frames() -> None:
-    net = Net("A")
-    stranger = Stranger(net, "A")
-    for inc in strange_incs(10):
-        stranger.send(Versions((version("x", 1, inc, b"x" * 900_000),)))
-    net.start("B")
-    net.link("A", "B")
-    net.run(1_000)
-    assert len(net.at("B", "x")) == 10
-    assert net.dump("B") == net.dump("A")
-
-
-# -- relay -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_full_mesh_carries_one_copy_per_node() -> None:
-    net = Net(*"ABCD")
-    net.mesh(*"ABCD")
-    net.run()
-    for writer in "ABCD":
-        dot = net.write(writer, "x", writer)
-        net.run(5_000)
-        assert net.converged()
-        assert sorted(net.carried(dot)) == sorted((writer, other) for other in "ABCD" if other != writer)
-
-
-def test_a_full_mesh_carries_about_one_copy_in_a_burst() -> None:
-    net = Net(*"ABCD")
-    net.mesh(*"ABCD")
-    net.run()
-    dots = []
-    for n in range(60):
-        dots.append(net.write("ABCD"[n % 4], f"x.:{n % 7}", n))
-        net.run(20)
-    net.run(3_000)
-    assert net.converged()
-    copies = sum(len(net.carried(dot)) for dot in dots)
-    assert copies <= 60 * 3 * 1.1
-
-
-@pytest.mark.parametrize(
-    "shape",
-    [lambda net: net.link(*"ABCDE"), lambda net: [net.link("C", other) for other in "ABDE"]],
-    ids=["chain", "star"],
-)
-def test_a_chain_and_a_star_relay_at_once(shape: Callable[[Net], Any]) -> None:
-    net = Net(*"ABCDE")
-    shape(net)
-    net.run()
-    at = net.t
-    dot = net.write("A", "x", 1)
-    net.flow()
-    assert net.t == at
-    assert all(net.has(label, dot) for label in "ABCDE")
-    assert len(net.carried(dot)) == 4
-    net.run()
-    assert len(net.carried(dot)) == 4
-
-
-def test_a_ring_relays_at_once_and_ends() -> None:
-    net = Net(*"ABCDE")
-    net.link(*"ABCDEA")
-    net.run()
-    dot = net.write("A", "x", 1)
-    net.flow()
-    assert all(net.has(label, dot) for label in "ABCDE")
-    assert len(net.carried(dot)) <= 6
-    net.run()
-    assert net.converged()
-
-
-def test_a_peer_that_does_not_get_it_from_the_origin_gets_it_lazily() -> None:
-    net = Net(*"ABC")
-    net.mesh(*"ABC")
-    net.run()
-    net.hold("A", "C")
-    dot = net.write("A", "x", 1)
-    net.run(net.limits.lazy_ms - 50)
-    assert not net.has("C", dot)
-    net.run(100)
-    assert net.has("C", dot)
-    assert ("B", "C") in net.carried(dot)
-
-
-def test_a_lazy_copy_is_saved_when_the_ack_comes_first() -> None:
-    net = Net(*"ABC")
-    net.mesh(*"ABC")
-    net.run()
-    net.log.clear()
-    dot = net.write("A", "x", 1)
-    net.run(3_000)
-    assert sorted(net.carried(dot)) == [("A", "B"), ("A", "C")]
-    assert net.sent(End) == []
-
-
-def test_a_relay_does_not_wait_for_its_own_disk() -> None:
-    net = Net(*"ABC")
-    net.link(*"ABC")
-    net.run()
-    net.nodes["B"].stuck = True
-    dot = net.write("A", "x", 1)
-    net.flow()
-    assert net.has("C", dot)
-
-
-def test_a_change_of_a_node_that_left_goes_on() -> None:
-    net = Net(*"ABCD")
-    net.link(*"ABCD")
-    net.run()
-    net.cut("C", "D")
-    dot = net.write("A", "x", 1)
-    net.flow()
-    net.crash("A")
-    net.link("C", "D")
-    net.run()
-    assert net.has("D", dot)
-    assert net.converged()
-
-
-# -- costs and quiet links ---------------------------------------------------------------------------------------------
-
-
-def test_a_reconnection_costs_what_is_missing_whatever_the_size_of_the_store() -> None:
-    net = linked_pair()
-    for n in range(1_500):
-        net.write("A", f"x.:{n % 100}.:{n}", n)
-    net.run()
-    net.cut("A", "B")
-    net.write("A", "x.:5.:5", 1)
-    net.flow()
-    relink(net)
-    assert net.converged()
-    assert sum(len(peer.encode(0, m)) for _, _, m in net.log) < 3_000
-
-
-def test_a_quiet_link_carries_a_beat_and_a_check_now_and_then() -> None:
-    net = linked_pair()
-    net.write("A", "x", 1)
-    net.run(5_000)
-    net.log.clear()
-    net.run(60_000)
-    assert set(kinds(net, "A", "B")) == {Ack, Check}
-    assert len(net.sent(Ack, "A", "B")) <= 6
-    assert len(net.sent(Check, "A", "B")) <= 2
-    assert all(len(peer.encode(0, m)) < 120 for _, _, m in net.log)
-
-
-def test_equal_known_with_different_trees_is_found_on_a_quiet_link() -> None:
-    net = linked_pair()
-    net.write("A", "x", 1)
-    net.run()
-    state = net["B"].state
-    key = Path.parse("x").key
-    state.put(key, ())  # as if lost without a trace
-    net.run(40_000)
-    assert net.sent(PathAsk)
-    assert net["A"].tree.print_of_all == net["B"].tree.print_of_all
-
-
-def test_different_known_on_a_quiet_link_starts_a_session_anew() -> None:
-    net = linked_pair()
-    dot = net.write("A", "x", 1)
-    for link in net["A"].links.values():
-        assert link.est is not None
-        link.est.add(*dot)  # as if it had been sent
-        link.outbox.clear()
-    net.run(20_000)
-    assert not net.has("B", dot)
-    net.run(100_000)
-    assert net.has("B", dot)
-    assert net.converged()
-
-
 # -- closed incarnations (R3) ------------------------------------------------------------------------------------------
 
 
@@ -604,11 +369,11 @@ def closed_net() -> tuple[Net, Incarnation]:
 def test_a_closed_incarnations_ticks_come_from_peers_with_the_mark_only() -> None:
     net, inc = closed_net()
     without = Stranger(net, "A", "Y", session=6)
-    without.send(Versions((version("x", 1, inc),)))
+    without.send(Versions((version("x", 1, inc=inc),)))
     assert not without.is_cut
     assert net.at("A", "x") == ()
     assert Dot(inc, 1) not in net["A"].known
-    Stranger(net, "A", "X", session=7, marks=(inc,)).send(Versions((version("x", 1, inc),)))
+    Stranger(net, "A", "X", session=7, marks=(inc,)).send(Versions((version("x", 1, inc=inc),)))
     assert net.read("A", "x") == 1
 
 
@@ -619,14 +384,14 @@ def test_ranges_of_a_session_with_a_refused_version_are_void(twin: str) -> None:
     peer_.introduce()
     other = incarnation("W", 1)
     assert len(peer_.took(Digest)) == 1
-    peer_.send(Versions((version("x", 3, inc + twin),)), End({inc: (1, 3), other: (1, 9)}, 1, True))
+    peer_.send(Versions((version("x", 3, inc=inc + twin),)), End({inc: (1, 3), other: (1, 9)}, 1, True))
     assert net["A"].known[other] == net["A"].known[inc] == Ticks()
     # With the mark it is asked to begin anew; the ranges of the old session stay void, those of the new one count.
     peer_.send(Ack((AckState("Y", 6, 1, {}, (inc,), ()),)))
     assert len(peer_.took(Digest)) == 2
     peer_.send(End({other: (1, 9)}, 1, True))
     assert net["A"].known[other] == Ticks()
-    peer_.send(Versions((version("x", 3, inc + twin),)), End({inc + twin: (1, 3), other: (1, 9)}, 2, True))
+    peer_.send(Versions((version("x", 3, inc=inc + twin),)), End({inc + twin: (1, 3), other: (1, 9)}, 2, True))
     assert net["A"].known[other] == Ticks.upto(8)
     assert net["A"].known[inc + twin] == Ticks.upto(3)
 
