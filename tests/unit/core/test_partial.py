@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from kvnode.core.effects import Change
+from kvnode.core.limits import Limits
 from kvnode.core.messages import End, PathAsk, PathTell
 from kvnode.core.path import Path
-from tests.support.replicas import Net
+from tests.support.replicas import Net, enc
 from tests.support.strangers import Stranger
 
 
@@ -144,3 +146,42 @@ def test_a_partial_replica_is_not_waited_for() -> None:
     net.delete("A", "p.x")
     net.run()
     assert net.at("A", "p.x") == net.at("B", "p.x") == ()
+
+
+def slow(*view: str) -> Net:
+    """P hangs on a slow link of A's: what is superseded or forgotten meanwhile is never sent to it."""
+    net = Net("A", "B", limits=Limits(chunk_bytes=1, window_bytes=1))
+    net.start("P", view=view)
+    net.link("P", "A", "B")
+    net.run()
+    net.write("A", "p.x", "old")
+    net.run(10_000)
+    assert net.read("P", "p.x") == "old"
+    net.hold("A", "P")
+    net.write("A", "p.y", "fills the window")
+    net.flow()
+    return net
+
+
+def test_a_delete_that_was_forgotten_before_a_slow_partial_replica_heard_of_it() -> None:
+    net = slow("p.#")
+    net.delete("A", "p.x")
+    net.run(10_000)
+    assert net.at("A", "p.x") == ()
+    net.release("A", "P")
+    net.run(2 * net.limits.check_ms)
+    assert net.at("P", "p.x") == ()
+    assert net.read("P", "p.y") == "fills the window"
+
+
+@pytest.mark.parametrize("last", ["newest", None])
+def test_a_link_of_the_chain_that_a_slow_partial_replica_missed(last: str | None) -> None:
+    """The version between was stripped of its vector and superseded: what arrives no longer names what P holds."""
+    net = slow("p.#")
+    net.write("B", "p.x", "between")
+    net.run(10_000)
+    net.propose("A", Change(Path.parse("p.x"), None if last is None else enc(last)))
+    net.run(10_000)
+    net.release("A", "P")
+    net.run(2 * net.limits.check_ms)
+    assert net.values("P", "p.x") == net.values("A", "p.x") == ([] if last is None else [last])
