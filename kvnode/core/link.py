@@ -31,6 +31,8 @@ class Walk:
     paths: list[bytes] = field(default_factory=list)
     awaiting: int = 0
     """Paths asked for and not yet answered."""
+    again: bool = False
+    """Something may have changed behind the walk."""
 
 
 @dataclass(slots=True)

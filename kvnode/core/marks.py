@@ -24,6 +24,7 @@ ALL: Final = frozenset(
         "settle-differs",
         "settle-drop",
         "settle-restore",
+        "partial-missed",
         "digest-buckets",
         "lazy-relay",
         "lazy-saved",

@@ -404,7 +404,7 @@ class Replica:
         if link.partial:
             return
         if self.state.view is not None:
-            if not link.settled or self.state.behind or self.settle.own_tombstones():
+            if message.settle or not link.settled or self.state.behind or self.settle.own_tombstones():
                 self.settle.begin(link)
             return
         equal = message.fingerprint == self.tree.print_of_all
@@ -474,8 +474,7 @@ class Replica:
                 if link.introduced and link.checks % self.limits.retell_checks == 0:
                     self.acks.introduce(link, now)
                 if link.est is not None and self.state.view is None:
-                    # A partial replica settles each time: only a full one can tell which tombstones may go.
-                    self.sync.send_check(link, settle=link.partial)
+                    self.sync.send_check(link, settle=False)
 
     @property
     def next_deadline(self) -> int | None:

@@ -47,8 +47,11 @@ class Settle:
     # -- asking ----------------------------------------------------------------------------------------------
 
     def begin(self, link: Link) -> None:
-        """Start comparing; one walk a link at a time."""
-        if link.walk is not None or link.partial:
+        """Start comparing; one walk a link at a time, so what comes meanwhile is a reason to walk once more."""
+        if link.partial:
+            return
+        if link.walk is not None:
+            link.walk.again = True
             return
         marks.hit("settle-differs")
         link.walk = Walk(self._ranges(), self.own_tombstones())
@@ -84,7 +87,10 @@ class Settle:
             self._send(link, PrintAsk(tuple(part)))
         else:
             link.walk = None
-            self.complete(link)
+            if walk.again:
+                self.begin(link)
+            else:
+                self.complete(link)
 
     def complete(self, link: Link) -> None:
         """The session with this peer is complete, equal or repaired: a node that was behind is current again."""

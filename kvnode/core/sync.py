@@ -159,10 +159,11 @@ class Sync:
         incs = tuple(link.dirty)
         link.dirty.clear()
         link.lazy_at = None
-        if link.partial:
-            ranges = {}
-        elif self._state.view is not None:
+        if self._state.view is not None:
             ranges = {inc: ticks for inc, ticks in ranges.items() if name_of(inc) == self._state.name}
+        if link.partial and ranges:  # R8: it cannot be told what it missed, so it has to compare
+            marks.hit("partial-missed")
+            settle = True
         if not (keys or ranges or settle):
             marks.hit("lazy-saved")
             return
@@ -202,7 +203,7 @@ class Sync:
         for inc, ticks in sending.ranges.items():
             link.est.union(inc, ticks)
         link.sending = None
-        ranges = {inc: t.bounds for inc, t in sending.ranges.items()}
+        ranges = {} if link.partial else {inc: t.bounds for inc, t in sending.ranges.items()}
         self._send(link, End(ranges, link.digests_in, sending.settle))
         if sending.settle:
             link.end_sent = True
