@@ -21,7 +21,8 @@ from .acks import Acks
 from .effects import Change, Now
 from .entry import Version, plain
 from .path import Path
-from .state import State, closed_by
+from .state import State
+from .system import closed_by
 from .ticks import Incarnation, durable_twin, incarnation, is_incarnation, is_volatile, name_of, volatile_twin
 
 _MAX_DELAY_MS: Final = 600_000

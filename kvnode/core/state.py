@@ -6,30 +6,24 @@ counts, rows to store, notifications), :meth:`State.learn` (known), :meth:`State
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 import msgspec
 
-from . import marks
+from . import marks, system
+from .appointments import Appointments
 from .effects import Close, Deliver, Effect, LinkId, Loaded, Notify, Now, Persist, Report, Send
 from .entry import Siblings, Version, decode_record, encode_record, fingerprint, merge, plain
 from .limits import Limits
 from .messages import Message
-from .path import Path, PathError, Pattern, path_key, pattern
-from .policy import Policy, Rules, in_conflict
+from .path import Path, Pattern
+from .policy import Rules, in_conflict
 from .stamp import Clock
 from .ticks import Dot, Incarnation, Known, Ticks, durable_twin, is_incarnation, is_volatile
 from .tree import Tree
 
-SYSTEM: Final = "@"
-NODES: Final = path_key(("@", "nodes"))
-PARTIAL: Final = path_key(("@", "partial"))
-POLICY: Final = path_key(("@", "policy"))
-VOLATILE: Final = path_key(("@", "volatile"))
-_SYSTEM_KEY: Final = path_key(("@",))
 _MARKS: Final = "marks"
 _DOUBTED: Final = "doubted"
 
@@ -97,8 +91,7 @@ class State:
         self._sends: list[Send | Close] = []
         self._notes: list[Notify | Deliver | Report | Effect] = []
         self._deferred: dict[bytes, None] = {}
-        self._expiries: list[tuple[int, bytes]] = []
-        self._expiring: dict[bytes, int] = {}
+        self._expiries = Appointments()
         self._wall = now.wall
         self._load(loaded, now)
 
@@ -165,7 +158,7 @@ class State:
             self.conflicts.pop(key, None)
         if _stored(old) != _stored(new):
             self._rows[key] = None
-        if key.startswith(_SYSTEM_KEY):
+        if key.startswith(system.SYSTEM_KEY):
             self._system_changed(key)
         if notify:
             self.notify(key)
@@ -184,7 +177,7 @@ class State:
             self.unsettled[key] = None
         if version.expiry is not None:
             self.unsettled[key] = None
-            self._expect(version.expiry, key)
+            self._expiries.expect(version.expiry, key)
 
     def add(self, key: bytes, version: Version) -> bool:
         """Merge a version whose dot is new here; says whether it is now a sibling."""
@@ -251,35 +244,25 @@ class State:
     # -- what the system's own tree says -----------------------------------------------------------------------
 
     def _system_changed(self, key: bytes) -> None:
-        if key.startswith((NODES, PARTIAL)):
-            self._read_nodes()
+        if key.startswith((system.NODES, system.PARTIAL)):
             self.nodes_changed = True
-        elif key.startswith(POLICY):
-            self._read_policies()
-        elif key.startswith(VOLATILE):
-            rows = self._system_maps(VOLATILE)
-            self.volatile_patterns = tuple(p for row in rows if (p := _pattern(row.get("pattern"))))
+            self.members = system.members(self.tree)
+            if self.inc in system.closed(self.tree):
+                self.mark((self.inc,))  # somebody closed the running incarnation: a new one is to be minted
+        elif key.startswith(system.POLICY):
+            self._read_rules()
+        elif key.startswith(system.VOLATILE):
+            self.volatile_patterns = system.volatile_patterns(self.tree)
 
-    def _system_maps(self, prefix: bytes) -> list[dict[str, object]]:
-        """The map values of all live versions below a system prefix."""
-        out: list[dict[str, object]] = []
-        for _, siblings in self.tree.scan_range(prefix, prefix + b"\xff"):
-            for version in siblings:
-                value = None if version.is_tombstone else plain(bytes(version.details.value))
-                if isinstance(value, dict):
-                    out.append(value)
-        return out
-
-    def _read_nodes(self) -> None:
-        names: set[str] = set()
-        for _, siblings in self.tree.scan_range(NODES, NODES + b"\xff"):
-            path = Path.from_key(siblings[0].key)
-            if len(path) == 3 and isinstance(path[2], str) and any(not v.is_tombstone for v in siblings):
-                names.add(path[2])
-        self.members = frozenset(names)
-        closed = {i for row in self._system_maps(NODES) for i in closed_by(row)}
-        if self.inc in closed:
-            self.mark((self.inc,))  # somebody closed the running incarnation: a new one is to be minted
+    def _read_rules(self) -> None:
+        new = system.rules(self.tree, lambda where, why: self.report("bad_policy", where, why))
+        if new == self.rules:
+            return
+        old, self.rules = self.rules, new
+        for key in self.conflicts:
+            path = Path.from_key(key)
+            if old.of(path) != new.of(path):
+                self.notify(key)
 
     def mark(self, incs: Iterable[Incarnation]) -> None:
         """Take note of marks (R3): of a record that is written here, or of a peer that has them. They are stored."""
@@ -299,31 +282,13 @@ class State:
         self.finished -= frozenset(incs)
         self.mark(incs)
 
-    def _read_policies(self) -> None:
-        found: list[tuple[Pattern, Policy]] = []
-        for row in self._system_maps(POLICY):
-            where, text = _pattern(row.get("pattern")), row.get("policy")
-            if where and isinstance(text, str):
-                try:
-                    found.append((where, Policy.parse(text)))
-                except ValueError as err:
-                    self.report("bad_policy", where.text, str(err))
-        new = Rules(found)
-        if new == self.rules:
-            return
-        old, self.rules = self.rules, new
-        for key in self.conflicts:
-            path = Path.from_key(key)
-            if old.of(path) != new.of(path):
-                self.notify(key)
-
     def is_closed(self, inc: Incarnation) -> bool:
         """Whether a record here closes this incarnation, or the run it belongs to (R3)."""
         return durable_twin(inc) in self.closed
 
     def is_volatile_path(self, path: tuple[str | int, ...]) -> bool:
         """Whether writes of this path are kept in memory only (R7)."""
-        return path[:1] != (SYSTEM,) and any(p.matches(path) for p in self.volatile_patterns)
+        return path[:1] != (system.SYSTEM,) and any(p.matches(path) for p in self.volatile_patterns)
 
     # -- effects ---------------------------------------------------------------------------------------------
 
@@ -368,20 +333,9 @@ class State:
         """Queue something that people must see."""
         self._notes.append(Report(kind, subject, text, resolved))
 
-    def _expect(self, when: int, key: bytes) -> None:
-        """Look at an entry again at this wall-clock time; one appointment a key."""
-        due = self._expiring.get(key)
-        if due is not None and due <= when:
-            return
-        self._expiring[key] = when
-        heapq.heappush(self._expiries, (when, key))
-        if len(self._expiries) > 2 * len(self._expiring) + 64:
-            self._expiries = [(due, key) for key, due in self._expiring.items()]
-            heapq.heapify(self._expiries)
-
     def next_expiry(self) -> int | None:
         """Wall clock of the next appointment, in milliseconds."""
-        return self._expiries[0][0] if self._expiries else None
+        return self._expiries.next()
 
     def expire(self, now: Now) -> bool:
         """Tell watchers of entries that have expired; says whether some may be forgotten now. That comes `max_skew_ms`
@@ -390,14 +344,11 @@ class State:
         if now.wall < self._wall - 1_000:  # the clock was set back: what had expired lives again
             for key, version in self.tree.versions():
                 if version.expiry is not None:
-                    self._expect(version.expiry, key)
+                    self._expiries.expect(version.expiry, key)
         self._wall = now.wall
         forgettable = False
-        while self._expiries and self._expiries[0][0] <= now.wall:
-            when, key = heapq.heappop(self._expiries)
-            if self._expiring.get(key) != when:
-                continue
-            del self._expiring[key]
+        while due := self._expiries.pop(now.wall):
+            when, key = due
             for expiry in {v.expiry for v in self.tree.get(key) if v.expiry is not None}:
                 forget_at = expiry + self.limits.max_skew_ms
                 if when == expiry:
@@ -406,7 +357,7 @@ class State:
                     self.unsettled[key] = None
                     forgettable = True
                 else:
-                    self._expect(forget_at if expiry <= now.wall else expiry, key)
+                    self._expiries.expect(forget_at if expiry <= now.wall else expiry, key)
         return forgettable
 
     def take(self) -> list[Effect]:
@@ -456,21 +407,6 @@ def _read_marks(stored: bytes | None) -> list[Incarnation]:
     return [i for i in listed if isinstance(i, str) and is_incarnation(i)] if isinstance(listed, list) else []
 
 
-def closed_by(record: Mapping[str, object]) -> list[Incarnation]:
-    """The incarnations that a node's record closes."""
-    listed = record.get("closes")
-    return [i for i in listed if isinstance(i, str) and is_incarnation(i)] if isinstance(listed, list) else []
-
-
 def _stored(siblings: Siblings) -> list[tuple[Incarnation, int, int, bytes]]:
     """What of the siblings is in the store, as far as it can change: dots, vectors being stripped, bodies."""
     return [(v.inc, v.tick, len(v.vector), v.body) for v in siblings if not is_volatile(v.inc)]
-
-
-def _pattern(text: object) -> Pattern | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        return pattern(text)
-    except PathError:
-        return None

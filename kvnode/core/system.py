@@ -1,0 +1,80 @@
+"""What the system's own tree below ``@`` says to the core: members, closed incarnations, policies, volatile patterns.
+
+Siblings of such an entry are concurrent statements, and all of them count: a node that one side of a partition
+retired and the other one renewed is a member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from .entry import plain
+from .path import Path, PathError, Pattern, path_key, pattern
+from .policy import Policy, Rules
+from .ticks import Incarnation, is_incarnation
+from .tree import Tree
+
+SYSTEM: Final = "@"
+SYSTEM_KEY: Final = path_key((SYSTEM,))
+NODES: Final = path_key((SYSTEM, "nodes"))
+PARTIAL: Final = path_key((SYSTEM, "partial"))
+POLICY: Final = path_key((SYSTEM, "policy"))
+VOLATILE: Final = path_key((SYSTEM, "volatile"))
+
+
+def members(tree: Tree) -> frozenset[str]:
+    """The names that own an entry below ``@.nodes``."""
+    names: set[str] = set()
+    for _, siblings in tree.scan_range(NODES, NODES + b"\xff"):
+        path = Path.from_key(siblings[0].key)
+        if len(path) == 3 and isinstance(path[2], str) and any(not v.is_tombstone for v in siblings):
+            names.add(path[2])
+    return frozenset(names)
+
+
+def closed(tree: Tree) -> frozenset[Incarnation]:
+    """The incarnations that any node's record closes (R3)."""
+    return frozenset(i for row in _maps(tree, NODES) for i in closed_by(row))
+
+
+def closed_by(record: Mapping[str, object]) -> list[Incarnation]:
+    """The incarnations that a node's record closes."""
+    listed = record.get("closes")
+    return [i for i in listed if isinstance(i, str) and is_incarnation(i)] if isinstance(listed, list) else []
+
+
+def rules(tree: Tree, complain: Callable[[str, str], None]) -> Rules:
+    """The policies below ``@.policy``; `complain` hears the pattern and the fault of a policy that is none."""
+    found: list[tuple[Pattern, Policy]] = []
+    for row in _maps(tree, POLICY):
+        where, text = _pattern(row.get("pattern")), row.get("policy")
+        if where and isinstance(text, str):
+            try:
+                found.append((where, Policy.parse(text)))
+            except ValueError as err:
+                complain(where.text, str(err))
+    return Rules(found)
+
+
+def volatile_patterns(tree: Tree) -> tuple[Pattern, ...]:
+    """What ``@.volatile`` keeps in memory only (R7)."""
+    return tuple(p for row in _maps(tree, VOLATILE) if (p := _pattern(row.get("pattern"))))
+
+
+def _maps(tree: Tree, prefix: bytes) -> Iterator[dict[str, object]]:
+    """The map values of all live versions below a system prefix."""
+    for _, siblings in tree.scan_range(prefix, prefix + b"\xff"):
+        for version in siblings:
+            value = None if version.is_tombstone else plain(bytes(version.details.value))
+            if isinstance(value, dict):
+                yield value
+
+
+def _pattern(text: object) -> Pattern | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        return pattern(text)
+    except PathError:
+        return None
