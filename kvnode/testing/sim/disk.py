@@ -16,6 +16,7 @@ class Image:
     rows: dict[bytes, bytes]
     known: dict[Incarnation, Ticks]
     meta: dict[str, bytes]
+    quarantine: dict[int, bytes]
 
 
 class Disk:
@@ -25,6 +26,7 @@ class Disk:
         self.rows: dict[bytes, bytes] = dict(image.rows) if image else {}
         self.known: dict[Incarnation, Ticks] = dict(image.known) if image else {}
         self.meta: dict[str, bytes] = dict(image.meta) if image else {}
+        self.quarantine: dict[int, bytes] = dict(image.quarantine) if image else {}
         self.dots: dict[bytes, frozenset[Dot]] = {k: dots_of(r) for k, r in self.rows.items()}
         self.staged: list[Persist] = []
         self._fresh: set[Dot] = set()
@@ -32,11 +34,12 @@ class Disk:
         """Whether this store was ever set back: acknowledgements of before may be stale."""
         self.damaged = False
         """Whether this store ever lost a record."""
-        self._tally_wrong = False
+        self.doubts: tuple[str, ...] = ()
+        """Why the store will not be believed when it is opened next; a commit settles that."""
 
     def image(self) -> Image:
         """A backup of what is synced now."""
-        return Image(dict(self.rows), dict(self.known), dict(self.meta))
+        return Image(dict(self.rows), dict(self.known), dict(self.meta), dict(self.quarantine))
 
     def stage(self, persist: Persist) -> None:
         """Take a transaction; it is not durable yet."""
@@ -47,7 +50,7 @@ class Disk:
         token = None
         for persist in self.staged[:count]:
             self._apply(persist)
-            self._tally_wrong = False
+            self.doubts = ()
             token = persist.token
         del self.staged[:count]
         return token
@@ -66,6 +69,11 @@ class Disk:
                 self.known.pop(inc, None)
             else:
                 self.known[inc] = ticks
+        for number, aside in persist.quarantine.items():
+            if aside is None:
+                self.quarantine.pop(number, None)
+            else:
+                self.quarantine[number] = aside
         self.meta.update(persist.meta)
 
     def take_fresh(self) -> list[Dot]:
@@ -83,13 +91,22 @@ class Disk:
         """One record is gone, known says otherwise. The store's own tally of its rows will tell at the next start."""
         del self.rows[key]
         del self.dots[key]
-        self.damaged = self._tally_wrong = True
+        self.damaged = True
+        self.distrust("the tally of the rows is wrong")
 
-    def load(self, doubts: tuple[str, ...] = ()) -> Loaded:
+    def distrust(self, why: str) -> None:
+        """The next process will not believe this store."""
+        self.doubts += (why,)
+
+    def knows(self, dot: Dot) -> bool:
+        """Whether the store tells the effect of this dot; one that is not believed tells only what it holds (R6)."""
+        ticks = self.known.get(dot.inc)
+        return not self.doubts and ticks is not None and dot.tick in ticks
+
+    def load(self) -> Loaded:
         """What a process finds when it opens the store."""
-        if self._tally_wrong:
-            doubts += ("the tally of the rows is wrong",)
-        return Loaded(sorted(self.rows.items()), dict(self.known), dict(self.meta), doubts)
+        rows = sorted(self.rows.items())
+        return Loaded(rows, dict(self.known), dict(self.meta), self.doubts, dict(self.quarantine))
 
 
 def dots_of(record: bytes) -> frozenset[Dot]:

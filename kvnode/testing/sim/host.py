@@ -55,7 +55,7 @@ class _Inbox:
 class Process:
     """One run of a node's program: it feeds the replica and carries out its effects."""
 
-    def __init__(self, world: World, host: Host, doubts: tuple[str, ...] = ()) -> None:
+    def __init__(self, world: World, host: Host) -> None:
         host.runs += 1
         self.world: Final = world
         self.host: Final = host
@@ -77,7 +77,7 @@ class Process:
             session=rng.getrandbits(64),
             random_bits=rng.getrandbits,
             limits=world.limits,
-            loaded=host.disk.load(doubts),
+            loaded=host.disk.load(),
             view=view,
             now=self.now(),
         )

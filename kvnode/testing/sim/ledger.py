@@ -83,7 +83,7 @@ class Ledger:
         if write.dot in dots or any(d in dots for d in write.successors):
             return True
         ends = (self.writes[d] for d in (write.dot, *write.successors))
-        return any(w.deletes_at(wall) and _has(disk.known, w.dot) for w in map(_End, ends))
+        return any(w.deletes_at(wall) and disk.knows(w.dot) for w in map(_End, ends))
 
     def destroyed(self, disks: list[Disk], holders: dict[Dot, set[tuple[str, int]]], wall: int) -> None:
         """Some durable state was destroyed; `disks` is what is left, `holders` tells which processes hold what."""

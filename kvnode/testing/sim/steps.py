@@ -342,7 +342,9 @@ def _doubt(world: World, label: str, down: int) -> None:
     host = world.hosts.get(label)
     if host is not None and host.process is not None:
         world.crash(host, len(host.disk.staged))
-        world.start_later(host, down, ("salvaged",))
+        host.disk.distrust("salvaged")
+        world.destroyed()
+        world.start_later(host, down)
 
 
 _STEPS: Final[dict[str, Callable[..., None]]] = {

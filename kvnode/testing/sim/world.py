@@ -275,24 +275,24 @@ class World:
         """All that run."""
         return [h.process for h in self.hosts.values() if h.process is not None]
 
-    def start(self, host: Host, doubts: tuple[str, ...] = ()) -> None:
+    def start(self, host: Host) -> None:
         """Start the host's process on its store."""
         if host.process is not None:
             return
         self.log("start", host.label)
-        host.process = Process(self, host, doubts)
+        host.process = Process(self, host)
         for edge in self.edges.values():
             if host.label in (edge.a, edge.b):
                 self.dial_later(edge)
 
-    def start_later(self, host: Host, delay: int, doubts: tuple[str, ...] = ()) -> None:
+    def start_later(self, host: Host, delay: int) -> None:
         """Start it after a while, unless it is started earlier."""
         host.up_at = self.now + delay
-        self.after(delay, self._start_due, host, doubts)
+        self.after(delay, self._start_due, host)
 
-    def _start_due(self, host: Host, doubts: tuple[str, ...]) -> None:
+    def _start_due(self, host: Host) -> None:
         if host.up_at <= self.now and not host.retired:
-            self.start(host, doubts)
+            self.start(host)
 
     def crash(self, host: Host, survive: int, *, silently: bool = False) -> None:
         """Kill the process; `survive` of the staged transactions are on disk."""
