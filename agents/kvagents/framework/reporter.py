@@ -11,15 +11,14 @@ from typing import Any, Final
 import anyio
 
 from kvagents.framework.config import Config, Problem
-from kvagents.framework.errors import ErrorBook
 from kvagents.framework.kv import Kv
 from kvagents.framework.supervise import Watcher
 from kvnode.client import KvError, NotFound
 from kvnode.core.path import Path
+from kvnode.data.errors import ErrorBook, acknowledgement_of
 
 log = logging.getLogger(__name__)
 
-ERRORS: Final = Path(("@", "errors"))
 STATUS: Final = Path(("@", "status", "agent"))
 STATUS_EVERY_S: Final = 60.0
 """The status entry is written at least this often; an older one means that the agent is gone."""
@@ -35,14 +34,12 @@ class Reporter(Watcher):
 
     def __init__(self, kv: Kv, kind: str, name: str, root: Path, *, wall: Callable[[], datetime]) -> None:
         self._kv = kv
-        self._place = ERRORS / (kind, name)
         self._status_path = STATUS / (kind, name)
-        self._root = root
         self._wall = wall
         self._wake = anyio.Event()
         self._since = wall()
         self._problems: dict[Path, Problem] = {}
-        self.book = ErrorBook(f"{kind}/{name}")
+        self.book = ErrorBook(Path((kind, name)), root)
         self.facts: Mapping[str, Any] = {}
         """More for the status entry."""
 
@@ -99,9 +96,9 @@ class Reporter(Watcher):
 
     async def load(self) -> None:
         """Take over the records of an earlier run. Raises KvError."""
-        async with self._kv.tree(self._place) as rows:
+        async with self._kv.tree(self.book.top) as rows:
             async for row in rows:
-                self.book.adopt(self._root / row.path[len(self._place) :], row.value)
+                self.book.adopt(row.path, row.value)
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -134,16 +131,17 @@ class Reporter(Watcher):
     async def _write_all(self, kv: Kv, records: Mapping[Path, dict[str, Any] | None], state: str) -> None:
         await kv.set(self._status_path, self._status(state), timeout=WRITE_TIMEOUT_S, idempotent=True)
         for path, value in records.items():
-            place = self._place / path[len(self._root) :]
+            place = self.book.place(path)
             if value is not None:
                 await kv.set(place, value, timeout=WRITE_TIMEOUT_S, idempotent=True)
                 continue
-            with suppress(NotFound):  # it was never written
-                await kv.delete(place, timeout=WRITE_TIMEOUT_S, idempotent=True)
+            for gone in (place, acknowledgement_of(place)):
+                with suppress(NotFound):  # it was never written
+                    await kv.delete(gone, timeout=WRITE_TIMEOUT_S, idempotent=True)
 
     def _status(self, state: str) -> dict[str, Any]:
         return {
-            "agent": self.book.agent,
+            "agent": self.book.subsystem,
             "state": state,
             "since": self._since,
             "seen": self._wall(),
