@@ -4,7 +4,7 @@ A client opens a connection with :class:`ClientHello`; the node answers :class:`
 id 0, which concerns the whole connection. From then on the client sends requests, each with an id of its own
 choice that is unique on the connection, and the node answers with messages of the same id, in any order between
 ids. A call ends with :class:`Got`, :class:`Wrote`, :class:`Done` or :class:`Fail`. A stream (Tree, Watch, Events,
-Dump) sends its rows as far as the client's credits go and ends with Done or Fail, or goes on until
+Dump, Backup) sends its rows as far as the client's credits go and ends with Done or Fail, or goes on until
 :class:`Cancel`.
 
 Credits: a message with rows costs one for each row and one for each KiB (:func:`.wire.cost_of`); the node sends while
@@ -220,6 +220,23 @@ class Ping(Message, frozen=True, array_like=True, tag=80):
     id: int
 
 
+class Backup(Message, frozen=True, array_like=True, tag=81):
+    """The node's store as the bytes of one file, of one moment: all that was acknowledged as on disk by then is in it.
+    Answer: Chunks, then Done with the number of bytes.
+    """
+
+    id: int
+    credits: int
+
+
+class Compact(Message, frozen=True, array_like=True, tag=82):
+    """Give space that the store no longer needs back to the file system. Answer: Done with the bytes on disk before and
+    after.
+    """
+
+    id: int
+
+
 Request = (
     Get
     | Batch
@@ -236,6 +253,8 @@ Request = (
     | Cancel
     | Resync
     | Ping
+    | Backup
+    | Compact
 )
 
 # -- answers -------------------------------------------------------------------------------------------------
@@ -368,4 +387,11 @@ class Pong(Message, frozen=True, array_like=True, tag=105):
     id: int
 
 
-Answer = ServerHello | Got | Wrote | Done | Fail | Rows | EventRows | Begin | Marker | DumpRows | Pong
+class Chunk(Message, frozen=True, array_like=True, tag=106):
+    """The next bytes of a file."""
+
+    id: int
+    data: bytes
+
+
+Answer = ServerHello | Got | Wrote | Done | Fail | Rows | EventRows | Begin | Marker | DumpRows | Pong | Chunk

@@ -79,7 +79,7 @@ def decode_answer(payload: bytes) -> Answer | None:
         raise WireError(f"not an answer: {err}") from None
 
 
-_ANSWER_TAGS: Final = frozenset({65, *range(96, 106)})
+_ANSWER_TAGS: Final = frozenset({65, *range(96, 107)})
 
 
 def id_of(payload: bytes) -> int:

@@ -45,6 +45,8 @@ PINNED: list[tuple[p.Message, list[Any]]] = [
     (p.Cancel(7), [78, 7]),
     (p.Resync(7), [79, 7]),
     (p.Ping(7), [80, 7]),
+    (p.Backup(7, 10), [81, 7, 10]),
+    (p.Compact(7), [82, 7]),
     (p.Wrote(7, ((INC, 3, 65536),)), [97, 7, [[INC, 3, 65536]]]),
     (p.Done(7, {"a": 1}), [98, 7, {"a": 1}]),
     (p.Fail(7, "code", "text", {"a": 1}), [99, 7, "code", "text", {"a": 1}]),
@@ -56,6 +58,7 @@ PINNED: list[tuple[p.Message, list[Any]]] = [
     (p.Marker(7, {INC: (1, 3)}, True, 99), [103, 7, {INC: [1, 3]}, True, 99]),
     (p.DumpRows(7, ((b"k", b"r"),)), [104, 7, [[b"k", b"r"]]]),
     (p.Pong(7), [105, 7]),
+    (p.Chunk(7, b"d"), [106, 7, b"d"]),
 ]
 
 
@@ -97,7 +100,7 @@ def test_fields_that_are_added_later_are_skipped_and_missing_ones_default() -> N
 
 
 def test_a_kind_of_answer_that_is_not_known_is_none() -> None:
-    assert wire.decode_answer(msgspec.msgpack.encode([106, 7, "x"])) is None
+    assert wire.decode_answer(msgspec.msgpack.encode([127, 7, "x"])) is None
     for bad in (b"", b"\xc1", b"\x90", msgspec.msgpack.encode([98]), msgspec.msgpack.encode([100, 7, [[[], "x"]]])):
         with pytest.raises(wire.WireError):
             wire.decode_answer(bad)
