@@ -44,7 +44,7 @@ from .items import (
 )
 from .mirror import Item
 from .session import Options
-from .streams import DumpRow, DumpStream, EventStream, TreeStream, WatchStream
+from .streams import BackupStream, DumpRow, DumpStream, EventStream, TreeStream, WatchStream
 
 __all__ = [
     "ABSENT",
@@ -54,6 +54,7 @@ __all__ = [
     "AckTimeout",
     "Address",
     "AddressError",
+    "BackupStream",
     "CasFailed",
     "Change",
     "Client",

@@ -23,7 +23,7 @@ from . import protocol as p
 from .errors import NotFound, ProtocolError, refused, unavailable
 from .items import Absent, Del, Put, Reading, Written, reading_of
 from .session import Options, Session
-from .streams import RESUME_WAIT_S, DumpStream, EventStream, Scope, TreeStream, WatchStream
+from .streams import RESUME_WAIT_S, BackupStream, DumpStream, EventStream, Scope, TreeStream, WatchStream
 
 Expect = Iterable[Dot] | Absent | None
 """What a write expects: the live dots that were read (``reading.dots``), ABSENT, or None for anything."""
@@ -31,6 +31,8 @@ Expect = Iterable[Dot] | Absent | None
 READ_TIMEOUT_S: Final = 10.0
 """Time limit of calls that change nothing."""
 WRITE_TIMEOUT_S: Final = 5.0
+COMPACT_TIMEOUT_S: Final = 3600.0
+"""Rewriting a store takes as long as it takes; a node that is gone shows sooner, by its connection."""
 SOFTWARE: Final = "kvnode-python"
 
 
@@ -236,6 +238,17 @@ class Client:
         """
         wanted = tuple(records)
         return int(await self._done(lambda id: p.Load(id, wanted), WRITE_TIMEOUT_S, again=True))
+
+    def backup(self) -> BackupStream:
+        """The node's store as the bytes of one file, of one moment, in pieces; what was acknowledged as on disk before
+        is in it. ``kv store restore`` takes such a file.
+        """
+        return BackupStream(self._session)
+
+    async def compact(self) -> tuple[int, int]:
+        """Have the node give space that its store no longer needs back; gives its bytes on disk before and after."""
+        before, after = await self._done(lambda id: p.Compact(id), COMPACT_TIMEOUT_S, again=True)
+        return int(before), int(after)
 
     async def _done(
         self, make: Callable[[int], p.Message], timeout_s: float, *, read: bool = False, again: bool = False

@@ -1,4 +1,4 @@
-"""Streams as a client reads them: trees, watches, events, dumps.
+"""Streams as a client reads them: trees, watches, events, dumps, backups.
 
 The node sends as far as the credits of a stream go; they are given back as the items are consumed, so what waits
 here is bounded by the window, whatever the node has to send.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import ClassVar, Final, Generic, NamedTuple, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -255,28 +255,43 @@ class DumpRow(NamedTuple):
         return decode_record(self.record)
 
 
-class DumpStream(Stream[DumpRow]):
-    """Records in path order; then `known` is set. A dump is of one node at one time, so it does not survive a broken
-    connection.
-    """
+class _OnceStream(Stream[T]):
+    """What is of one node at one time, and so does not survive a broken connection. `what` names it for people."""
 
-    def __init__(self, session: Session, path: Path) -> None:
+    what: ClassVar[str]
+
+    def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._path: Final = path
         self._asked = False
-        self.known = Known()
-        """The ticks that the dump stands for; empty before its end."""
 
     def request(self) -> p.Message:
         """Ask for it."""
         self._asked = True
-        return p.Dump(self._id, self._path, self.credits)
+        return self._ask()
 
     def broken(self) -> None:
         """End it with an error, if it had begun."""
         super().broken()
         if self._asked:
-            self.fail(unavailable("the connection broke during the dump"))
+            self.fail(unavailable(f"the connection broke during the {self.what}"))
+
+    def _ask(self) -> p.Message:
+        raise NotImplementedError
+
+
+class DumpStream(_OnceStream[DumpRow]):
+    """Records in path order; then `known` is set."""
+
+    what = "dump"
+
+    def __init__(self, session: Session, path: Path) -> None:
+        super().__init__(session)
+        self._path: Final = path
+        self.known = Known()
+        """The ticks that the dump stands for; empty before its end."""
+
+    def _ask(self) -> p.Message:
+        return p.Dump(self._id, self._path, self.credits)
 
     def _message(self, message: p.Answer, size: int) -> None:
         if isinstance(message, p.DumpRows):
@@ -287,3 +302,26 @@ class DumpStream(Stream[DumpRow]):
         if not isinstance(ranges, dict):
             raise ProtocolError("protocol_error", "a dump without its known ticks")
         self.known = known_of({inc: tuple(bounds) for inc, bounds in ranges.items()})
+
+
+class BackupStream(_OnceStream[bytes]):
+    """The bytes of a file, in pieces; then `size` is set."""
+
+    what = "backup"
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self.size = 0
+        """How many bytes the file has; 0 before its end."""
+
+    def _ask(self) -> p.Message:
+        return p.Backup(self._id, self.credits)
+
+    def _message(self, message: p.Answer, size: int) -> None:
+        if isinstance(message, p.Chunk):
+            self._put([message.data], 1, size)
+
+    def _done(self, message: p.Done) -> None:
+        if not isinstance(message.value, int):
+            raise ProtocolError("protocol_error", "a backup without its size")
+        self.size = message.value

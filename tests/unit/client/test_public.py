@@ -16,14 +16,15 @@ from kvnode.core.path import Path
 from kvnode.core.ticks import Dot
 
 NAMES = {
-    "ABSENT", "DEFAULT_PORT", "MISSING", "Absent", "AckTimeout", "Address", "AddressError", "CasFailed", "Change",
-    "Client", "Closed", "Del", "DumpRow", "DumpStream", "EventItem", "EventStream", "Expect", "Gap", "Item", "KvError",
-    "NotFound", "Options", "ProtocolError", "Put", "Reading", "Refused", "Sibling", "StoreUnavailable", "TreeStream",
-    "Unavailable", "Undecodable", "Uptodate", "WatchStream", "Written", "connect", "errors", "parse_address",
+    "ABSENT", "DEFAULT_PORT", "MISSING", "Absent", "AckTimeout", "Address", "AddressError", "BackupStream", "CasFailed",
+    "Change", "Client", "Closed", "Del", "DumpRow", "DumpStream", "EventItem", "EventStream", "Expect", "Gap", "Item",
+    "KvError", "NotFound", "Options", "ProtocolError", "Put", "Reading", "Refused", "Sibling", "StoreUnavailable",
+    "TreeStream", "Unavailable", "Undecodable", "Uptodate", "WatchStream", "Written", "connect", "errors",
+    "parse_address",
 }  # fmt: skip
 CALLS = {
-    "batch", "conflicts", "delete", "dump", "events", "gc_explain", "get", "is_connected", "load", "node", "retire",
-    "send", "set", "status", "tree", "watch",
+    "backup", "batch", "compact", "conflicts", "delete", "dump", "events", "gc_explain", "get", "is_connected", "load",
+    "node", "retire", "send", "set", "status", "tree", "watch",
 }  # fmt: skip
 INC = "attic~0123456789abcdef"
 
