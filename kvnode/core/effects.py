@@ -79,6 +79,7 @@ class Loaded:
     known: Mapping[Incarnation, Ticks] = field(default_factory=dict)
     meta: Mapping[str, bytes] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
+    quarantine: Mapping[int, bytes] = field(default_factory=dict)
 
 
 # -- out -----------------------------------------------------------------------------------------------------
@@ -87,14 +88,15 @@ class Loaded:
 @dataclass(frozen=True, slots=True)
 class Persist:
     """Store this, in one transaction with everything before it: per path key its record (None: remove), per
-    incarnation its known ticks (replacing; None: remove), and small values of identity. Answer with
-    ``persisted(token)``; a token stands for all tokens below it.
+    incarnation its known ticks (replacing; None: remove), small values of identity, and per number what is set aside
+    (None: remove). Answer with ``persisted(token)``; a token stands for all tokens below it.
     """
 
     token: int
     rows: Mapping[bytes, bytes | None]
     known: Mapping[Incarnation, Ticks | None]
     meta: Mapping[str, bytes] = field(default_factory=dict)
+    quarantine: Mapping[int, bytes | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,9 @@ class Limits:
     event_sessions: int = 1_024
     """Senders of events whose last number is remembered."""
     quarantine: int = 1_000
-    """Dropped versions kept for inspection."""
+    """Versions that were set aside and are kept to be looked at, and restored."""
+    quarantine_bytes: int = 1 << 24
+    """The size of all of them together."""
     early_acks: int = 256
     """Acknowledgements held until the digest that they refer to is resolved."""
     names: int = 4_096

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -20,21 +20,13 @@ from .limits import Limits
 from .messages import Message
 from .path import Path, Pattern
 from .policy import Rules, in_conflict
+from .quarantine import Quarantine
 from .stamp import Clock
 from .ticks import Dot, Incarnation, Known, Ticks, durable_twin, is_incarnation, is_volatile
 from .tree import Tree
 
 _MARKS: Final = "marks"
 _DOUBTED: Final = "doubted"
-
-
-class Quarantined(NamedTuple):
-    """A live version that was dropped: where, which, why, and when (wall clock, milliseconds)."""
-
-    key: bytes
-    version: Version
-    why: str
-    wall: int
 
 
 class State:
@@ -72,7 +64,7 @@ class State:
         self.conflicts: dict[bytes, None] = {}
         self.tombstones = 0
         self.unsettled: dict[bytes, None] = {}
-        self.quarantine: deque[Quarantined] = deque(maxlen=limits.quarantine)
+        self.quarantine: Final = Quarantine(limits.quarantine, limits.quarantine_bytes)
         self.members: frozenset[str] = frozenset()
         self.closed: frozenset[Incarnation] = frozenset()
         self.finished: frozenset[Incarnation] = frozenset()
@@ -116,6 +108,8 @@ class State:
         if not doubts and any(not self.known.has(v.inc, v.tick) for _, v in self.tree.versions()):
             doubts.append("a stored version is missing from the stored known ticks")
         self._rows = dict.fromkeys(unreadable)
+        for text in self.quarantine.load(loaded.quarantine):
+            self.report("store_doubt", "store", text)
         self._marks_changed = False
         self.doubted = bool(doubts) or loaded.meta.get(_DOUBTED) == b"1"
         self._doubted_changed = bool(doubts)
@@ -196,12 +190,12 @@ class State:
     def drop(self, key: bytes, version: Version, why: str, now: Now) -> None:
         """Take a live version away without a write (R5): a value goes to the quarantine."""
         self.put(key, tuple(v for v in self.tree.get(key) if v.dot != version.dot))
-        self.isolate(key, version, why, now)
+        self.isolate(version, why, now)
 
-    def isolate(self, key: bytes, version: Version, why: str, now: Now) -> None:
+    def isolate(self, version: Version, why: str, now: Now) -> None:
         """Keep a version that is not, or no longer, in the tree where people can see it."""
         if not version.is_gone(now.wall):
-            self.quarantine.append(Quarantined(key, version, why, now.wall))
+            self.quarantine.add(version, why, now.wall)
             self.report("quarantine", str(version.dot), f"{version!r} was set aside: {why}")
 
     def compare(self, version: Version, now: Now) -> None:
@@ -219,7 +213,7 @@ class State:
         if keep is other:
             siblings = self.tree.get(held.key)
             self.put(held.key, tuple(other if v is held else v for v in siblings))
-        self.isolate(leave.key, leave, "its dot names another change, too", now)
+        self.isolate(leave, "its dot names another change, too", now)
 
     def learn(self, inc: Incarnation, ticks: Ticks) -> bool:
         """Add ticks to known; says whether any was new."""
@@ -363,12 +357,16 @@ class State:
     def take(self) -> list[Effect]:
         """All effects since the last call, in order of durability."""
         out: list[Effect] = []
-        if self._rows or self._known_changed or self._marks_changed or self._doubted_changed:
+        if self._to_persist():
             out.append(self._persist())
         out += self._sends
         out += self._notes
         self._sends, self._notes = [], []
         return out
+
+    def _to_persist(self) -> bool:
+        changed = self._rows or self._known_changed or self._marks_changed or self._doubted_changed
+        return bool(changed) or self.quarantine.changed
 
     def _persist(self) -> Persist:
         self._token += 1
@@ -380,7 +378,7 @@ class State:
         if self._doubted_changed:
             meta[_DOUBTED] = b"1" if self.doubted else b"0"
         self._rows, self._known_changed, self._marks_changed, self._doubted_changed = {}, {}, False, False
-        return Persist(self._token, rows, known, meta)
+        return Persist(self._token, rows, known, meta, self.quarantine.take_changed())
 
     def _record(self, key: bytes) -> bytes | None:
         durable = tuple(v for v in self.tree.get(key) if not is_volatile(v.inc))

@@ -122,7 +122,5 @@ class Writer:
 
 def merged(batch: Sequence[Persist]) -> Persist:
     """One transaction that leaves the store as these, one after the other, would."""
-    if len(batch) == 1:
-        return batch[0]
     whole = Batch(batch)
-    return Persist(batch[-1].token, whole.rows, whole.known, whole.meta)
+    return Persist(batch[-1].token, whole.rows, whole.known, whole.meta, whole.quarantine)

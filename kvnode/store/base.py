@@ -153,32 +153,31 @@ class Batch:
     `meta` that is the store's own.
     """
 
-    __slots__ = ("known", "meta", "rows")
+    __slots__ = ("known", "meta", "quarantine", "rows")
 
     def __init__(self, batches: Sequence[Persist]) -> None:
         self.rows: Mapping[bytes, bytes | None]
         self.known: Mapping[Incarnation, Ticks | None]
         self.meta: Mapping[str, bytes]
-        if len(batches) == 1:
-            self.rows, self.known, self.meta = batches[0].rows, batches[0].known, batches[0].meta
-        else:
-            self.rows, self.known, self.meta = _joined(batches)
+        self.quarantine: Mapping[int, bytes | None]
+        whole = batches[0] if len(batches) == 1 else _joined(batches)
+        self.rows, self.known, self.meta, self.quarantine = whole.rows, whole.known, whole.meta, whole.quarantine
         for name in self.meta:
             if name.startswith(RESERVED):
                 raise ValueError(f"the name {name!r}: names that start with {RESERVED!r} are the store's own")
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.known or self.meta)
+        return bool(self.rows or self.known or self.meta or self.quarantine)
 
 
-def _joined(
-    batches: Sequence[Persist],
-) -> tuple[dict[bytes, bytes | None], dict[Incarnation, Ticks | None], dict[str, bytes]]:
+def _joined(batches: Sequence[Persist]) -> Persist:
     rows: dict[bytes, bytes | None] = {}
     known: dict[Incarnation, Ticks | None] = {}
     meta: dict[str, bytes] = {}
+    quarantine: dict[int, bytes | None] = {}
     for batch in batches:
         rows.update(batch.rows)
         known.update(batch.known)
         meta.update(batch.meta)
-    return rows, known, meta
+        quarantine.update(batch.quarantine)
+    return Persist(batches[-1].token if batches else 0, rows, known, meta, quarantine)

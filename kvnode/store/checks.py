@@ -17,9 +17,14 @@ from typing import Final
 
 import msgspec
 
-TABLES: Final = ("rows", "known", "meta")
+TABLES: Final = ("rows", "known", "meta", "quarantine")
+"""In the order of the schemas that brought them: a tally of an older schema lacks those at the end."""
+_FIRST_TABLES: Final = 3
+"""So many had the first schema."""
 
-_seeded: Final = {name: blake2b(digest_size=8, person=f"kvnode.{name}".encode()) for name in TABLES}
+_seeded: Final = {
+    name: blake2b(digest_size=8, person=f"kvnode.{name}".encode()[: blake2b.PERSON_SIZE]) for name in TABLES
+}
 
 
 def row_sum(table: str, key: bytes, record: bytes) -> int:
@@ -58,10 +63,14 @@ class Tally:
 
     @classmethod
     def decode(cls, data: bytes) -> Tally:
-        """What :meth:`encode` gave; ValueError if it is something else."""
+        """What :meth:`encode` gave, here or in an older schema; ValueError if it is something else."""
         pairs = msgspec.msgpack.decode(data, type=list[tuple[int, int]])
-        named = dict(zip(TABLES, pairs, strict=True))
-        return cls({t: n for t, (n, _) in named.items()}, {t: s for t, (_, s) in named.items()})
+        if not _FIRST_TABLES <= len(pairs) <= len(TABLES):
+            raise ValueError(f"a tally of {len(pairs)} tables")
+        tally = cls()
+        for table, (count, checksum) in zip(TABLES, pairs, strict=False):
+            tally.counts[table], tally.sums[table] = count, checksum
+        return tally
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tally) and self.counts == other.counts and self.sums == other.sums

@@ -13,7 +13,7 @@ from kvnode.core.ticks import Incarnation, Ticks
 
 from .checks import Tally
 from .sqlite_errors import Damage
-from .tables import ALL, DOUBTS_KEY, KNOWN, META, ROWS, TALLY_KEY, RawRow, Table
+from .tables import ALL, DOUBTS_KEY, KNOWN, META, QUARANTINE, ROWS, TALLY_KEY, RawRow, Table, key_number
 
 MAX_DOUBTS: Final = 100
 """So many doubts are told one by one; the others are counted."""
@@ -67,6 +67,7 @@ class Found:
     damaged: list[tuple[Table, bytes]] = field(default_factory=list)
     known: dict[Incarnation, Ticks] = field(default_factory=dict)
     meta: dict[str, bytes] = field(default_factory=dict)
+    quarantine: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def damaged_rows(self) -> frozenset[bytes]:
@@ -123,6 +124,8 @@ def _take(found: Found, table: Table, key: bytes, row: RawRow) -> bool:
     try:
         if table is KNOWN:
             found.known[key.decode()] = Ticks.checked(_decode_bounds(row[1]))
+        elif table is QUARANTINE:
+            found.quarantine[key_number(key)] = row[1]
         elif key == DOUBTS_KEY:
             for line in decode_lines(row[1]):
                 found.doubts.add_line(line)
@@ -150,6 +153,8 @@ def _compare(found: Found, stored: Tally | None, seen: Tally) -> None:
 
 def name_of_row(table: Table, key: bytes) -> str:
     """What a row is about, for people."""
+    if table is QUARANTINE:
+        return f"the version {int.from_bytes(key)} that was set aside"
     if table is not ROWS:
         return f"the row {key.decode(errors='replace')!r} of the table {table.name}"
     try:

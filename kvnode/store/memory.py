@@ -28,6 +28,7 @@ class Snapshot:
     known: Mapping[Incarnation, Ticks] = field(default_factory=dict)
     meta: Mapping[str, bytes] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
+    quarantine: Mapping[int, bytes] = field(default_factory=dict)
 
 
 class MemoryDisk:
@@ -38,6 +39,7 @@ class MemoryDisk:
         self.rows: dict[bytes, bytes] = {}
         self.known: dict[Incarnation, Ticks] = {}
         self.meta: dict[str, bytes] = {}
+        self.quarantine: dict[int, bytes] = {}
         self.doubts: list[str] = []
         self.failure: StoreError | None = None
         self.in_use = False
@@ -46,7 +48,7 @@ class MemoryDisk:
 
     def snapshot(self) -> Snapshot:
         """A backup of what is durable now."""
-        return Snapshot(dict(self.rows), dict(self.known), dict(self.meta), tuple(self.doubts))
+        return Snapshot(dict(self.rows), dict(self.known), dict(self.meta), tuple(self.doubts), dict(self.quarantine))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put a backup back, over whatever is there."""
@@ -54,6 +56,7 @@ class MemoryDisk:
         self.known = dict(snapshot.known)
         self.meta = dict(snapshot.meta)
         self.doubts = list(snapshot.doubts)
+        self.quarantine = dict(snapshot.quarantine)
 
     def damage_row(self, key: bytes) -> None:
         """A record turned out to be damaged: it is lost, and the store says so."""
@@ -74,6 +77,7 @@ class MemoryDisk:
             return
         _update(self.rows, batch.rows)
         _update(self.known, batch.known)
+        _update(self.quarantine, batch.quarantine)
         self.meta.update(batch.meta)
         self.doubts.clear()
 
@@ -107,7 +111,8 @@ class MemoryStore:
             if disk.in_use:
                 raise StoreLocked(disk.name, os.getpid())
             disk.in_use = self._open = True
-        return Loaded(sorted(disk.rows.items()), dict(disk.known), dict(disk.meta), tuple(disk.doubts))
+        found = disk.snapshot()
+        return Loaded(sorted(found.rows.items()), found.known, found.meta, found.doubts, found.quarantine)
 
     def commit(self, batches: Sequence[Persist]) -> None:
         """See :meth:`Store.commit`. What was staged before goes first."""

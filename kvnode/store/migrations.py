@@ -30,7 +30,15 @@ def _first_schema(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: Final[tuple[Step, ...]] = (_first_schema,)
+def _quarantine(db: sqlite3.Connection) -> None:
+    """What was set aside outlives the process. `number` counts up, 8 bytes, big-endian."""
+    db.execute(
+        "CREATE TABLE quarantine"
+        " (number BLOB PRIMARY KEY NOT NULL, record BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID"
+    )
+
+
+MIGRATIONS: Final[tuple[Step, ...]] = (_first_schema, _quarantine)
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
 

@@ -27,7 +27,7 @@ from .lock import FileLock
 from .migrations import APPLICATION_ID, SCHEMA_VERSION, migrate, version_of
 from .salvage import salvage
 from .sqlite_errors import FAILURES, Damage, from_sqlite, is_damage, reported
-from .tables import DOUBTS_KEY, KNOWN, META, ROWS, put_tally
+from .tables import DOUBTS_KEY, KNOWN, META, QUARANTINE, ROWS, number_key, put_tally
 
 FILE_NAME: Final = "kv.sqlite"
 PAGE_BYTES: Final = 4096
@@ -119,7 +119,8 @@ class SqliteStore:
         self._tally = found.tally
         self._repair = found if found.doubts.lines else None
         self._stop_reading()
-        return Loaded(self._rows(db, found.damaged_rows, self._epoch), found.known, found.meta, found.doubts.lines)
+        rows = self._rows(db, found.damaged_rows, self._epoch)
+        return Loaded(rows, found.known, found.meta, found.doubts.lines, found.quarantine)
 
     def _rows(self, db: sqlite3.Connection, damaged: frozenset[bytes], epoch: int) -> Iterator[tuple[bytes, bytes]]:
         """The sound rows, read as they are asked for."""
@@ -228,3 +229,5 @@ def _put_batch(db: sqlite3.Connection, tally: Tally, batch: Batch) -> None:
         KNOWN.put(db, tally, inc.encode(), encode_ticks(ticks) if ticks is not None else None)
     for name, value in batch.meta.items():
         META.put(db, tally, name.encode(), value)
+    for number, record in batch.quarantine.items():
+        QUARANTINE.put(db, tally, number_key(number), record)

@@ -82,7 +82,20 @@ class Table:
 ROWS: Final = Table("rows", "key", "record", "entries", text=False)
 KNOWN: Final = Table("known", "inc", "bounds", "sets of known ticks", text=True)
 META: Final = Table("meta", "key", "value", "items of identity", text=True)
-ALL: Final = (ROWS, KNOWN, META)
+QUARANTINE: Final = Table("quarantine", "number", "record", "versions that were set aside", text=False)
+ALL: Final = (ROWS, KNOWN, META, QUARANTINE)
+
+
+def number_key(number: int) -> bytes:
+    """The key of a row of the quarantine."""
+    return number.to_bytes(8, "big")
+
+
+def key_number(key: bytes) -> int:
+    """The number that :func:`number_key` was given; ValueError for another key."""
+    if len(key) != 8:
+        raise ValueError(f"a number of {len(key)} bytes")
+    return int.from_bytes(key, "big")
 
 
 def put_tally(db: sqlite3.Connection, tally: Tally) -> None:

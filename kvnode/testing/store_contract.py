@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
 from kvnode.core.effects import Loaded, Persist
@@ -46,6 +46,7 @@ class Held:
     known: Mapping[Incarnation, Ticks]
     meta: Mapping[str, bytes]
     doubts: tuple[str, ...] = ()
+    quarantine: Mapping[int, bytes] = field(default_factory=dict)
 
 
 EMPTY: Final = Held({}, {}, {})
@@ -56,7 +57,7 @@ def read_all(loaded: Loaded) -> Held:
     rows = list(loaded.rows)
     keys = [key for key, _ in rows]
     assert keys == sorted(set(keys)), "rows do not ascend by key"
-    return Held(dict(rows), dict(loaded.known), dict(loaded.meta), loaded.doubts)
+    return Held(dict(rows), dict(loaded.known), dict(loaded.meta), loaded.doubts, dict(loaded.quarantine))
 
 
 def persist(
@@ -64,9 +65,10 @@ def persist(
     rows: Mapping[bytes, bytes | None] | None = None,
     known: Mapping[Incarnation, Ticks | None] | None = None,
     meta: Mapping[str, bytes] | None = None,
+    quarantine: Mapping[int, bytes | None] | None = None,
 ) -> Persist:
     """A :class:`Persist` of what is given."""
-    return Persist(token, rows or {}, known or {}, meta or {})
+    return Persist(token, rows or {}, known or {}, meta or {}, quarantine or {})
 
 
 @contextmanager
@@ -164,6 +166,15 @@ def meta_is_replaced_by_name(bench: Bench) -> None:
     commit(bench, persist(1, meta={"a": b"1", "ä\0": b""}))
     commit(bench, persist(2, meta={"a": b"2"}))
     assert held(bench).meta == {"a": b"2", "ä\0": b""}
+
+
+def what_is_set_aside_is_kept_by_number(bench: Bench) -> None:
+    """Added, replaced and removed; ascending; also alone in a transaction."""
+    highest = (1 << 63) - 1
+    commit(bench, persist(1, quarantine={highest: b"last", 300: b"b", 2: b"a"}))
+    assert held(bench) == Held({}, {}, {}, (), {2: b"a", 300: b"b", highest: b"last"})
+    commit(bench, persist(2, quarantine={2: None, 300: b"c", 7: None}), persist(3, quarantine={highest: None}))
+    assert held(bench) == Held({}, {}, {}, (), {300: b"c"})
 
 
 def later_batches_win(bench: Bench) -> None:
@@ -344,6 +355,7 @@ CONTRACT: Final[tuple[Check, ...]] = (
     known_is_replaced,
     ticks_of_any_shape_are_kept,
     meta_is_replaced_by_name,
+    what_is_set_aside_is_kept_by_number,
     later_batches_win,
     an_empty_commit_is_none,
     keys_and_records_are_any_bytes,

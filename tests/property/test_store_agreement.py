@@ -31,17 +31,19 @@ batches = st.builds(
     st.dictionaries(keys, st.none() | records, max_size=4),
     st.dictionaries(incs, st.none() | ticks, max_size=2),
     st.dictionaries(st.sampled_from(["name", "ä", ""]), records, max_size=1),
+    st.dictionaries(st.integers(1, 3), st.none() | records, max_size=1),
 )
 groups = st.lists(batches, max_size=3)
 
 
 class Model:
-    """What a store is: three dictionaries, and whether something is in doubt."""
+    """What a store is: four dictionaries, and whether something is in doubt."""
 
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes] = {}
         self.known: dict[str, Ticks] = {}
         self.meta: dict[str, bytes] = {}
+        self.quarantine: dict[int, bytes] = {}
         self.doubts = 0
 
     def apply(self, group: list[Persist]) -> None:
@@ -54,8 +56,12 @@ class Model:
                 self.known.pop(inc, None)
                 if ticks is not None:
                     self.known[inc] = ticks
+            for number, record in batch.quarantine.items():
+                self.quarantine.pop(number, None)
+                if record is not None:
+                    self.quarantine[number] = record
             self.meta.update(batch.meta)
-            if batch.rows or batch.known or batch.meta:
+            if batch.rows or batch.known or batch.meta or batch.quarantine:
                 self.doubts = 0
 
 
@@ -78,7 +84,7 @@ class Agreement(RuleBasedStateMachine):
         model = self.model
         for store in (self.sqlite, self.memory):
             found = read_all(store.load())
-            assert Held(found.rows, found.known, found.meta) == Held(model.rows, model.known, model.meta)
+            assert found == Held(model.rows, model.known, model.meta, found.doubts, model.quarantine)
             assert len(found.doubts) == model.doubts
 
     @rule(group=groups)

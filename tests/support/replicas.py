@@ -69,6 +69,7 @@ class Store:
         self.rows: dict[bytes, bytes] = {}
         self.known: dict[Incarnation, Ticks] = {}
         self.meta: dict[str, bytes] = {}
+        self.quarantine: dict[int, bytes] = {}
 
     def apply(self, persist: Persist) -> None:
         """One transaction."""
@@ -76,17 +77,20 @@ class Store:
             _set(self.rows, key, record)
         for inc, ticks in persist.known.items():
             _set(self.known, inc, ticks)
+        for number, record in persist.quarantine.items():
+            _set(self.quarantine, number, record)
         self.meta |= persist.meta
 
     def copy(self) -> Store:
         """What a backup, or a cloned card, would hold."""
         new = Store()
         new.rows, new.known, new.meta = dict(self.rows), dict(self.known), dict(self.meta)
+        new.quarantine = dict(self.quarantine)
         return new
 
     def loaded(self, doubts: tuple[str, ...] = ()) -> Loaded:
         """What is found at the next start."""
-        return Loaded(tuple(self.rows.items()), dict(self.known), dict(self.meta), doubts)
+        return Loaded(tuple(self.rows.items()), dict(self.known), dict(self.meta), doubts, dict(self.quarantine))
 
 
 def _set(of: dict[Any, Any], key: object, value: object | None) -> None:

@@ -206,15 +206,16 @@ async def test_a_failing_store_refuses_disk_and_goes_on_otherwise() -> None:
 
 def test_merged_transactions_leave_the_store_as_the_single_ones() -> None:
     batch = [
-        Persist(1, {b"a": b"1", b"b": b"1"}, {}, {"m": b"1"}),
+        Persist(1, {b"a": b"1", b"b": b"1"}, {}, {"m": b"1"}, {1: b"1", 2: b"2"}),
         Persist(2, {b"a": None}, {}, {}),
-        Persist(3, {b"c": b"3"}, {}, {"m": b"3"}),
+        Persist(3, {b"c": b"3"}, {}, {"m": b"3"}, {1: None}),
     ]
     whole = merged(batch)
     assert whole.token == 3
     assert dict(whole.rows) == {b"a": None, b"b": b"1", b"c": b"3"}
     assert dict(whole.meta) == {"m": b"3"}
-    assert merged(batch[:1]) is batch[0]
+    assert dict(whole.quarantine) == {1: None, 2: b"2"}
+    assert merged(batch[:1]) == batch[0]
     assert MERGE_ABOVE > 1
 
 

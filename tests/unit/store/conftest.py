@@ -23,7 +23,8 @@ ROWS = {
 }
 KNOWN = {f"node{n}~{n:016x}": Ticks.of_sorted(range(1, 2 + 3 * n, 2)) for n in range(40)}
 META = {f"name{n}": RANDOM.randbytes(20) for n in range(5)}
-EVERYTHING = Held(ROWS, KNOWN, META)
+ASIDE = {n: RANDOM.randbytes(200) for n in range(3, 9)}
+EVERYTHING = Held(ROWS, KNOWN, META, (), ASIDE)
 
 Raw = Callable[..., int]
 
@@ -37,7 +38,7 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
     keys = list(ROWS)
     for start in range(0, len(keys), 40):
         store.commit([persist(1, {key: ROWS[key] + b" before" for key in keys[start : start + 40]})])
-    store.commit([persist(2, ROWS, KNOWN, META)])
+    store.commit([persist(2, ROWS, KNOWN, META, ASIDE)])
     store.close()
     return directory
 

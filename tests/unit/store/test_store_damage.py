@@ -19,6 +19,7 @@ from kvnode.store.base import StoreTooNew
 from kvnode.store.checks import row_sum
 from kvnode.store.inspection import MAX_DOUBTS
 from kvnode.store.sqlite import FILE_NAME, PAGE_BYTES, SqliteStore
+from kvnode.store.tables import number_key
 from kvnode.testing.store_contract import Held, persist, read_all
 
 Raw = Callable[..., int]
@@ -78,6 +79,32 @@ def test_a_damaged_record_is_left_out_and_named(filled: Path, everything: Held, 
     assert held(filled).doubts == ()
     assert held(filled).rows == without(everything.rows, KEY)
     assert names(filled) == {FILE_NAME}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE quarantine SET record = x'00' || record WHERE number = ?",
+        "UPDATE quarantine SET number = substr(number, 2) WHERE number = ?",
+    ],
+)
+def test_a_damaged_version_of_the_quarantine_is_left_out_and_named(
+    filled: Path, everything: Held, raw: Raw, statement: str
+) -> None:
+    assert raw(statement, number_key(5)) == 1
+    found = held(filled)
+    assert found.quarantine == {n: r for n, r in everything.quarantine.items() if n != 5}
+    assert found.rows == everything.rows
+    named = "the version 5 that was set aside is damaged (wrong checksum) and left out"
+    assert found.doubts == (f"{filled / FILE_NAME}: {named}",)
+    answer(filled)
+    assert held(filled).doubts == ()
+
+
+def test_a_number_of_another_length_is_no_number(filled: Path, raw: Raw) -> None:
+    """Sound by its checksum, written by a program with a mistake."""
+    assert raw("INSERT INTO quarantine VALUES (?, ?, ?)", b"\x07", b"r", row_sum("quarantine", b"\x07", b"r")) == 1
+    assert any("the version 7 that was set aside is damaged" in doubt for doubt in held(filled).doubts)
 
 
 def test_a_flipped_bit_in_the_file_is_left_out_and_named(filled: Path, everything: Held) -> None:

@@ -19,6 +19,7 @@ from kvnode.store import files
 from kvnode.store.base import StoreFull, StoreTooNew
 from kvnode.store.checks import row_sum
 from kvnode.store.inspection import Doubts
+from kvnode.store.migrations import SCHEMA_VERSION
 from kvnode.store.salvage import _Reader, between, salvage
 from kvnode.store.sqlite import FILE_NAME, PAGE_BYTES, SqliteStore
 from kvnode.store.tables import ROWS
@@ -247,8 +248,9 @@ def test_a_later_schema_is_refused_in_one_line_and_left_alone(filled: Path, raw:
     before = (filled / FILE_NAME).read_bytes()
     with pytest.raises(StoreTooNew) as error:
         held(filled)
-    assert (error.value.found, error.value.supported) == (99, 1)
-    assert str(error.value).startswith(f"{filled / FILE_NAME}: has schema 99, this kvnode knows schemas up to 1; ")
+    assert (error.value.found, error.value.supported) == (99, SCHEMA_VERSION)
+    where, known = filled / FILE_NAME, SCHEMA_VERSION
+    assert str(error.value).startswith(f"{where}: has schema 99, this kvnode knows schemas up to {known}; ")
     assert "\n" not in str(error.value)
     assert (filled / FILE_NAME).read_bytes() == before
     assert names(filled) == {FILE_NAME}

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from kvnode.store import files, lock, sqlite
@@ -24,9 +25,11 @@ from kvnode.store.base import (
     StoreTooNew,
     from_os_error,
 )
+from kvnode.store.checks import row_sum
 from kvnode.store.migrations import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, migrate, version_of
 from kvnode.store.sqlite import FILE_NAME, SqliteStore
 from kvnode.store.sqlite_errors import from_sqlite
+from kvnode.store.tables import TALLY_KEY
 from kvnode.testing.store_contract import EMPTY, Held, persist, read_all, refused
 
 
@@ -351,6 +354,24 @@ def test_the_steps_of_old_are_never_changed() -> None:
         "CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID",
         "CREATE TABLE rows (key BLOB PRIMARY KEY NOT NULL, record BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID",
     ]
+
+
+def test_a_file_of_the_first_schema_is_taken_over_without_a_doubt(tmp_path: Path) -> None:
+    """Its tally names three tables, the fourth is new and empty."""
+    rows = {b"a": b"1", b"b": b"2"}
+    tally = [(2, row_sum("rows", b"a", b"1") ^ row_sum("rows", b"b", b"2")), (0, 0), (0, 0)]
+    encoded = msgspec.msgpack.encode(tally)
+    with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as db:
+        migrate(db, MIGRATIONS[:1])
+        for key, record in rows.items():
+            db.execute("INSERT INTO rows VALUES (?, ?, ?)", (key, record, row_sum("rows", key, record)))
+        checksum = row_sum("meta", TALLY_KEY, encoded)
+        db.execute("INSERT INTO meta VALUES (CAST(? AS TEXT), ?, ?)", (TALLY_KEY, encoded, checksum))
+    assert held(tmp_path) == Held(rows, {}, {})
+    store = opened(tmp_path)
+    store.commit([persist(1, {b"b": None}, quarantine={1: b"aside"})])
+    store.close()
+    assert held(tmp_path) == Held({b"a": b"1"}, {}, {}, (), {1: b"aside"})
 
 
 def test_numbers_of_damaged_files_go_on(tmp_path: Path) -> None:
