@@ -1,0 +1,184 @@
+"""What released versions wrote, to disk and to the wire, as today's code reads it."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from kvnode.cli.dump import dump_row, known_row
+from kvnode.cli.render import canonical_json
+from kvnode.client import protocol as p
+from kvnode.client import wire
+from kvnode.codec import peer
+from kvnode.core import messages as m
+from kvnode.core.effects import Loaded, Now
+from kvnode.core.replica import Replica
+from kvnode.core.ticks import Known
+from kvnode.store.sqlite import SqliteStore
+from tests.support.releases import RELEASES, VERSIONS, Frame, copied_store, frames, wheel_of
+
+pytestmark = pytest.mark.parametrize("version", VERSIONS)
+
+
+def test_the_wheel_is_the_one_that_the_readme_names(version: str) -> None:
+    text = (RELEASES / "README.md").read_text(encoding="utf-8")
+    assert sha256(wheel_of(version).read_bytes()).hexdigest() in text
+
+
+# -- stores --------------------------------------------------------------------------------------------------
+
+
+def read_store(directory: Path) -> tuple[Loaded, list[tuple[bytes, bytes]]]:
+    store = SqliteStore(directory)
+    try:
+        loaded = store.load()
+        return loaded, list(loaded.rows)
+    finally:
+        store.close()
+
+
+def expected_lines(version: str, file: str) -> list[str]:
+    return (RELEASES / version / file).read_text(encoding="utf-8").splitlines()
+
+
+def test_a_store_reads_as_then(version: str, tmp_path: Path) -> None:
+    loaded, rows = read_store(copied_store(version, tmp_path))
+    assert not loaded.doubts
+    now = time.time_ns() // 1_000_000
+    found = [row for key, record in rows if (row := dump_row(key, record, now)) is not None]
+    assert [canonical_json(row) for row in found] == expected_lines(version, "dump.jsonl")
+
+
+def test_nothing_of_a_store_is_lost_or_changed(version: str, tmp_path: Path) -> None:
+    """Deletes, tick vectors and known ticks included."""
+    loaded, rows = read_store(copied_store(version, tmp_path))
+    now = time.time_ns() // 1_000_000
+    found = [known_row(Known(loaded.known))] + [dump_row(key, record, now, with_record=True) for key, record in rows]
+    assert [canonical_json(row) for row in found] == expected_lines(version, "records.jsonl")
+
+
+def test_a_store_is_migrated_once_and_stays_readable(version: str, tmp_path: Path) -> None:
+    place = copied_store(version, tmp_path)
+    assert read_store(place)[1] == read_store(place)[1]
+
+
+def test_the_fixture_holds_what_it_should(version: str) -> None:
+    rows = [json.loads(line) for line in expected_lines(version, "records.jsonl")[1:]]
+    siblings = {row["path"]: len(row["versions"]) for row in rows}
+    assert {"gone.one": 0, "gone.back": 1, "room.temp": 2, "expires.in2000": 0, "expires.in2100": 1}.items() <= (
+        siblings.items()
+    )
+    assert not [path for path in siblings if path.startswith("live.")], "volatile values are not stored"
+    assert {"@.policy.limit", "@.volatile.live", "kinds.big", "kinds.path", "kinds.none"} <= siblings.keys()
+
+
+def test_hashes_of_a_store_are_those_that_went_over_the_wire(version: str, tmp_path: Path) -> None:
+    """Else a node would find a difference to every older peer, for ever."""
+    loaded, rows = read_store(copied_store(version, tmp_path, "peer-store"))
+    again = Loaded(iter(rows), loaded.known, loaded.meta, ())
+    replica = Replica("b", session=1, random_bits=random.Random(1).getrandbits, now=Now(0, 0), loaded=again)
+    said = [f for f in frames(version, "peer.frames") if f.connection == 4 and f.way == ">"]
+    hello, check = decoded(said, "Hello"), decoded(said, "Check")
+    assert isinstance(hello, m.Hello)
+    assert isinstance(check, m.Check)
+    assert replica.known.hash() == hello.known_hash == check.known_hash
+    assert replica.tree.print_of_all == check.fingerprint
+
+
+def decoded(among: list[Frame], name: str) -> m.Message:
+    return peer.decode(next(f.payload for f in among if f.name == name)).message
+
+
+# -- the wire ------------------------------------------------------------------------------------------------
+
+
+def extends(new: Any, old: Any) -> bool:
+    """Whether `new` is `old`, or has more fields behind those that `old` has."""
+    if isinstance(new, list) and isinstance(old, list):
+        return len(new) >= len(old) and all(extends(*pair) for pair in zip(new, old, strict=False))
+    return bool(new == old)
+
+
+def unpacked(payload: bytes) -> Any:
+    return msgpack.unpackb(payload, strict_map_key=False)
+
+
+def test_what_peers_said_means_the_same(version: str) -> None:
+    recorded = list(frames(version, "peer.frames"))
+    for frame in recorded:
+        seq, message = peer.decode(frame.payload)
+        assert type(message).__name__ == frame.name
+        assert extends(unpacked(peer.encode(seq, message)), unpacked(frame.payload)), frame.name
+    assert {f.name for f in recorded} >= {kind.__name__ for kind in PEER_MESSAGES_OF_0_1}
+
+
+PEER_MESSAGES_OF_0_1 = (
+    m.Hello,
+    m.Digest,
+    m.DigestAsk,
+    m.DigestBuckets,
+    m.DigestParts,
+    m.Versions,
+    m.End,
+    m.Ack,
+    m.PrintAsk,
+    m.PrintTell,
+    m.PathAsk,
+    m.PathTell,
+    m.Event,
+    m.Check,
+    m.Ping,
+    m.Pong,
+    m.PingReq,
+    m.PingAck,
+)
+
+
+def test_what_was_written_then_is_relayed_byte_for_byte(version: str) -> None:
+    """The body of a version, which hashes and fingerprints cover, and its signature."""
+    seen = 0
+    for frame in frames(version, "peer.frames"):
+        _, message = peer.decode(frame.payload)
+        if isinstance(message, m.Versions):
+            _, (_, _, items) = unpacked(frame.payload)
+            assert [(v.body, v.sig) for v in message.versions] == [(item[3], item[4]) for item in items]
+            again = unpacked(peer.encode(0, message))[1][2]
+            assert [item[3:5] for item in again] == [item[3:5] for item in items]
+            seen += len(items)
+    assert seen > 20
+
+
+def test_what_clients_and_nodes_said_means_the_same(version: str) -> None:
+    recorded = list(frames(version, "client.frames"))
+    for frame in recorded:
+        message = client_message(frame)
+        assert type(message).__name__ == frame.name
+        assert extends(unpacked(wire.encode_part(message)), unpacked(frame.payload)), frame.name
+    requests = {kind.__name__ for kind in vars(p).values() if 64 <= tag_of(kind) <= 80}
+    answers = {kind.__name__ for kind in vars(p).values() if 96 <= tag_of(kind) <= 105}
+    assert {f.name for f in recorded} >= requests | answers
+
+
+def tag_of(kind: object) -> int:
+    config = getattr(kind, "__struct_config__", None)
+    tag = getattr(config, "tag", None)
+    return tag if isinstance(tag, int) else 0
+
+
+def client_message(frame: Frame) -> p.Message:
+    readers: dict[str, Callable[[bytes], Any]] = {">": wire.decode_request, "<": wire.decode_answer}
+    if frame.name == "ClientHello":
+        hello = wire.first_frame(frame.payload)
+        assert isinstance(hello, p.ClientHello)
+        return hello
+    way = "<" if frame.name == "Pong" else frame.way
+    message: p.Message = readers[way](frame.payload)
+    return message
