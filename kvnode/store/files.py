@@ -1,10 +1,11 @@
 """The files of a SQLite store: how one is made, put in place, and set aside.
 
 A new file is built under another name, synced and renamed: whatever carries the store's name was complete once, so
-one that is not complete is damaged. A damaged one is kept as ``NAME.damaged-N``, with its side files. The order is
+one that is not complete is damaged. A damaged one is kept as ``NAME.damaged-N``, one that a backup took the place of
+as ``NAME.replaced-N``, each with its side files; of each kind the latest :data:`MAX_KEPT`. The order is
 
-1. build ``NAME.new`` and sync it; 2. rename it to ``NAME.salvaged-N``; 3. rename each old file to its
-``NAME.damaged-N``; 4. rename ``NAME.salvaged-N`` to ``NAME``.
+1. build ``NAME.new`` and sync it; 2. rename it to ``NAME.salvaged-N`` (``NAME.restored-N``); 3. rename each old file
+to its ``NAME.damaged-N`` (``NAME.replaced-N``); 4. rename the new one to ``NAME``.
 
 A process that dies in between leaves either the old store alone (1) or a ``NAME.salvaged-N``, with which
 :func:`finish_swaps` goes on. The side files must never stay: SQLite would take the old log for the new file's.
@@ -24,9 +25,19 @@ from .migrations import migrate
 from .tables import put_tally
 
 SIDE_FILES: Final = ("-wal", "-journal", "-shm")
+PAGE_BYTES: Final = 4096
 FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
+MAX_KEPT: Final = 3
+"""Damaged files that are kept to be looked at, and as many that were replaced; older ones go."""
 
+SALVAGED: Final = "salvaged"
+RESTORED: Final = "restored"
+ASIDE: Final = {SALVAGED: "damaged", RESTORED: "replaced"}
+"""How the old file is called when a new one of this kind takes its place."""
+
+Make = Callable[[sqlite3.Connection], None]
+"""Makes a complete store of a new file."""
 Fill = Callable[[sqlite3.Connection, Tally], None]
 """Puts the rows into a new store."""
 
@@ -59,17 +70,17 @@ def make_private(path: str) -> None:
 
 def create(path: str, fill: Fill) -> None:
     """Make a new store at `path`, where nothing is yet."""
-    _build(f"{path}.new", fill)
+    build(f"{path}.new", filled(fill))
     os.rename(f"{path}.new", path)
     sync_directory(os.path.dirname(path))
 
 
-def replace(path: str, number: int, fill: Fill) -> None:
-    """Make a new store and put it at `path`; the old one is kept under `number`."""
-    _build(f"{path}.new", fill)
-    os.rename(f"{path}.new", f"{path}.salvaged-{number}")
+def replace(path: str, kind: str, number: int, make: Make) -> None:
+    """Make a new store of this `kind` (see :data:`ASIDE`) and put it at `path`; the old one is kept under `number`."""
+    build(f"{path}.new", make)
+    os.rename(f"{path}.new", f"{path}.{kind}-{number}")
     sync_directory(os.path.dirname(path))
-    _swap(path, number)
+    _swap(path, kind, number)
 
 
 def has_side_files(path: str) -> bool:
@@ -77,50 +88,81 @@ def has_side_files(path: str) -> bool:
     return any(os.path.exists(f"{path}{suffix}") for suffix in SIDE_FILES)
 
 
+def holds_nothing(path: str) -> bool:
+    """Whether the file is missing or has no whole page. SQLite removes the log of such a file."""
+    return not os.path.exists(path) or os.path.getsize(path) < PAGE_BYTES
+
+
 def finish_swaps(path: str) -> None:
     """Go on where a process that died in :func:`replace` stopped."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{path}.new")
-    pattern = re.compile(re.escape(os.path.basename(path)) + r"\.salvaged-([0-9]+)\Z")
-    for name in sorted(os.listdir(os.path.dirname(path))):
-        if found := pattern.match(name):
-            _swap(path, int(found[1]))
+    for kind in ASIDE:
+        for number in _numbers(path, kind):
+            _swap(path, kind, number)
 
 
-def _swap(path: str, number: int) -> None:
+def _swap(path: str, kind: str, number: int) -> None:
     for suffix in (*SIDE_FILES, ""):
         with contextlib.suppress(FileNotFoundError):
-            os.rename(f"{path}{suffix}", f"{path}.damaged-{number}{suffix}")
-    os.rename(f"{path}.salvaged-{number}", path)
+            os.rename(f"{path}{suffix}", f"{path}.{ASIDE[kind]}-{number}{suffix}")
+    os.rename(f"{path}.{kind}-{number}", path)
     sync_directory(os.path.dirname(path))
+    _prune(path, ASIDE[kind])
 
 
-def next_number(path: str) -> int:
-    """The number that the next damaged file gets."""
-    start = f"{os.path.basename(path)}.damaged-"
-    taken = [
-        name[len(start) :].partition("-")[0] for name in os.listdir(os.path.dirname(path)) if name.startswith(start)
-    ]
-    return 1 + max((int(number) for number in taken if number.isdigit()), default=0)
+def _prune(path: str, name: str) -> None:
+    """Remove the oldest of the files that were kept under this name."""
+    for number in _numbers(path, name)[:-MAX_KEPT]:
+        for suffix in (*SIDE_FILES, ""):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{path}.{name}-{number}{suffix}")
 
 
-def _build(path: str, fill: Fill) -> None:
-    """A complete store in a new file, synced. No journal: a build that fails is thrown away."""
+def kept(path: str) -> list[str]:
+    """The files that were set aside: damaged ones, then replaced ones, without their side files."""
+    names = (f"{path}.{name}-{number}" for name in ASIDE.values() for number in _numbers(path, name))
+    return [name for name in names if os.path.exists(name)]
+
+
+def next_number(path: str, kind: str) -> int:
+    """The number under which the old file is kept when a new one of this kind takes its place."""
+    return 1 + max(_numbers(path, ASIDE[kind]), default=0)
+
+
+def _numbers(path: str, name: str) -> list[int]:
+    """The N of all ``PATH.NAME-N``, also of those of which only a side file is there; ascending."""
+    pattern = re.compile(re.escape(f"{os.path.basename(path)}.{name}-") + r"([0-9]+)(-[a-z]+)?\Z")
+    found = (pattern.match(entry) for entry in os.listdir(os.path.dirname(path)))
+    return sorted({int(match[1]) for match in found if match})
+
+
+def build(path: str, make: Make) -> None:
+    """A complete store in a new file, for this user only, synced. No journal: a build that fails is thrown away."""
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
     try:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
             db.execute("PRAGMA journal_mode = OFF")
             db.execute("PRAGMA synchronous = OFF")
-            migrate(db)
-            tally = Tally()
-            db.execute("BEGIN")
-            fill(db, tally)
-            put_tally(db, tally)
-            db.execute("COMMIT")
+            make(db)
         _sync(path)
     except BaseException:
         os.unlink(path)
         raise
+
+
+def filled(fill: Fill) -> Make:
+    """Makes a store of the present schema with these rows."""
+
+    def make(db: sqlite3.Connection) -> None:
+        migrate(db)
+        tally = Tally()
+        db.execute("BEGIN")
+        fill(db, tally)
+        put_tally(db, tally)
+        db.execute("COMMIT")
+
+    return make
 
 
 def _sync(path: str) -> None:

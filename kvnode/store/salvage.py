@@ -17,7 +17,7 @@ from pathlib import PurePath
 from typing import Final
 
 from .checks import Tally
-from .files import next_number, replace
+from .files import SALVAGED, filled, holds_nothing, next_number, replace
 from .inspection import Doubts, decode_lines, encode_plain, name_of_row
 from .sqlite_errors import CORRUPT, FAILURES, Failure, code_of, is_damage
 from .tables import ALL, DOUBTS_KEY, META, TALLY_KEY, RawRow, Table
@@ -41,7 +41,7 @@ def salvage(path: str, why: str) -> None:
     """Replace the store at `path` by a new one that holds what can be read; the old one is kept. The new one holds
     the doubts as well, until its first commit.
     """
-    number = next_number(path)
+    number = next_number(path, SALVAGED)
     doubts = Doubts(path)
 
     def fill(db: sqlite3.Connection, tally: Tally) -> None:
@@ -50,12 +50,12 @@ def salvage(path: str, why: str) -> None:
         doubts.add(f"was damaged ({why}); saved {saved}; the damaged file is kept as {path}.damaged-{number}")
         META.put(db, tally, DOUBTS_KEY, encode_plain(doubts.lines))
 
-    replace(path, number, fill)
+    replace(path, SALVAGED, number, filled(fill))
 
 
 def _copy(path: str, db: sqlite3.Connection, tally: Tally, doubts: Doubts) -> None:
     """Copy all sound rows; doubts that the old store held are kept too."""
-    if not os.path.exists(path):
+    if holds_nothing(path):
         return
     with contextlib.closing(_open_damaged(path)) as old:
         for table in ALL:

@@ -30,7 +30,6 @@ from .sqlite_errors import FAILURES, Damage, from_sqlite, is_damage, reported
 from .tables import DOUBTS_KEY, KNOWN, META, QUARANTINE, ROWS, number_key, put_tally
 
 FILE_NAME: Final = "kv.sqlite"
-PAGE_BYTES: Final = 4096
 CHECKPOINT_PAGES: Final = 1000
 """After so many pages the log is written back to the file."""
 WAL_KEPT_BYTES: Final = 16 << 20
@@ -77,10 +76,10 @@ class SqliteStore:
         files.ensure_directory(os.path.dirname(self.path))
         self._lock.acquire()
         files.finish_swaps(self.path)
-        if os.path.exists(self.path):
+        if files.holds_nothing(self.path) and files.has_side_files(self.path):
+            salvage(self.path, "the file is gone or cut short, its log is there")
+        elif os.path.exists(self.path):
             files.make_private(self.path)
-        elif files.has_side_files(self.path):
-            salvage(self.path, "the file is gone, its log is there")
         else:
             files.create(self.path, lambda db, tally: None)
 
@@ -111,7 +110,7 @@ class SqliteStore:
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         db.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
         if self._max_bytes is not None:
-            db.execute(f"PRAGMA max_page_count = {self._max_bytes // PAGE_BYTES}")
+            db.execute(f"PRAGMA max_page_count = {self._max_bytes // files.PAGE_BYTES}")
         migrate(db)
         return db, inspect(db, self.path)
 

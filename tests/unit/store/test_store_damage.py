@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from kvnode.core.path import Path as KvPath
 from kvnode.store.base import StoreTooNew
 from kvnode.store.checks import row_sum
+from kvnode.store.files import PAGE_BYTES
 from kvnode.store.inspection import MAX_DOUBTS
-from kvnode.store.sqlite import FILE_NAME, PAGE_BYTES, SqliteStore
+from kvnode.store.sqlite import FILE_NAME, SqliteStore
 from kvnode.store.tables import number_key
 from kvnode.testing.store_contract import Held, persist, read_all
 

@@ -18,10 +18,11 @@ from kvnode.core.path import Path as KvPath
 from kvnode.store import files
 from kvnode.store.base import StoreFull, StoreTooNew
 from kvnode.store.checks import row_sum
+from kvnode.store.files import PAGE_BYTES
 from kvnode.store.inspection import Doubts
 from kvnode.store.migrations import SCHEMA_VERSION
 from kvnode.store.salvage import _Reader, between, salvage
-from kvnode.store.sqlite import FILE_NAME, PAGE_BYTES, SqliteStore
+from kvnode.store.sqlite import FILE_NAME, SqliteStore
 from kvnode.store.tables import ROWS
 from kvnode.testing.store_contract import Held, persist, read_all
 
@@ -239,7 +240,7 @@ def test_a_log_without_its_file_is_kept_and_told(filled: Path) -> None:
     (filled / FILE_NAME).rename(filled / f"{FILE_NAME}-wal")
     found = held(filled)
     assert (found.rows, found.known) == ({}, {})
-    assert "the file is gone, its log is there" in found.doubts[0]
+    assert "the file is gone or cut short, its log is there" in found.doubts[0]
     assert f"{FILE_NAME}.damaged-1-wal" in names(filled)
 
 
@@ -344,3 +345,31 @@ def test_the_middle_lies_between(a: bytes, b: bytes) -> None:
         assert high[: len(low)] == low or low == high
     else:
         assert low < middle < high
+
+
+def test_only_the_latest_damaged_files_are_kept(filled: Path) -> None:
+    """With their side files; another kind's do not count."""
+    for number in range(1, files.MAX_KEPT + 3):
+        (filled / FILE_NAME).write_bytes(b"bad %d" % number * 100)
+        (filled / f"{FILE_NAME}-wal").write_bytes(b"log")
+        held(filled)
+    (filled / f"{FILE_NAME}.replaced-1").write_bytes(b"")
+    assert files.kept(str(filled / FILE_NAME)) == [
+        *(f"{filled / FILE_NAME}.damaged-{number}" for number in range(3, files.MAX_KEPT + 3)),
+        f"{filled / FILE_NAME}.replaced-1",
+    ]
+    assert f"{FILE_NAME}.damaged-5-wal" in names(filled)
+    assert not any(name.startswith((f"{FILE_NAME}.damaged-1", f"{FILE_NAME}.damaged-2")) for name in names(filled))
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, PAGE_BYTES - 1])
+def test_the_log_of_a_file_that_is_cut_short_is_kept(filled: Path, size: int) -> None:
+    """SQLite would remove it."""
+    data = (filled / FILE_NAME).read_bytes()
+    (filled / FILE_NAME).write_bytes(data[:size])
+    (filled / f"{FILE_NAME}-wal").write_bytes(b"a log")
+    found = held(filled)
+    assert not found.rows
+    assert "cut short" in found.doubts[0]
+    assert (filled / f"{FILE_NAME}.damaged-1").read_bytes() == data[:size]
+    assert (filled / f"{FILE_NAME}.damaged-1-wal").read_bytes() == b"a log"

@@ -68,7 +68,7 @@ def test_the_file_says_what_it_is(filled: Path) -> None:
     with closing(sqlite3.connect(filled / FILE_NAME)) as db:
         assert db.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
-        assert db.execute("PRAGMA page_size").fetchone() == (sqlite.PAGE_BYTES,)
+        assert db.execute("PRAGMA page_size").fetchone() == (files.PAGE_BYTES,)
 
 
 def test_the_log_is_bounded_and_gone_at_the_end(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_the_log_is_bounded_and_gone_at_the_end(tmp_path: Path) -> None:
     log = tmp_path / f"{FILE_NAME}-wal"
     for n in range(120):
         store.commit([persist(n, {b"%d" % (n % 10): os.urandom(100_000)})])
-        assert log.stat().st_size < 3 * sqlite.CHECKPOINT_PAGES * sqlite.PAGE_BYTES
+        assert log.stat().st_size < 3 * sqlite.CHECKPOINT_PAGES * files.PAGE_BYTES
     store.commit([persist(999, {b"%d" % n: os.urandom(1_000_000) for n in range(40)})])
     store.commit([persist(999, {b"1": b""})])
     store.commit([persist(999, {b"1": b""})])
@@ -376,7 +376,8 @@ def test_a_file_of_the_first_schema_is_taken_over_without_a_doubt(tmp_path: Path
 
 def test_numbers_of_damaged_files_go_on(tmp_path: Path) -> None:
     path = str(tmp_path / FILE_NAME)
-    assert files.next_number(path) == 1
+    assert files.next_number(path, files.SALVAGED) == 1
     for name in ("damaged-9", "damaged-11-wal", "damaged-x", "other"):
         (tmp_path / f"{FILE_NAME}.{name}").write_text("")
-    assert files.next_number(path) == 12
+    assert files.next_number(path, files.SALVAGED) == 12
+    assert files.next_number(path, files.RESTORED) == 1
