@@ -13,7 +13,7 @@ from kvnode.core.path import Path, Pattern
 
 from .command import command, settings_of
 from .render import Output, age, short_value, to_data
-from .rows import below_argument, depth_option, pattern_option, reading_row
+from .rows import below_argument, depth_option, keys_option, pattern_option, reading_row
 from .session import session
 from .table import Outline, Table
 
@@ -26,12 +26,12 @@ CONFLICT_MARK = "(!)"
 
 @asynccontextmanager
 async def _readings(
-    ctx: click.Context, path: Path, pattern: Pattern | None, depth: int | None
+    ctx: click.Context, path: Path, pattern: Pattern | None, depth: int | None, *, keys: bool = False
 ) -> AsyncIterator[AsyncIterator[Reading]]:
     """The readings, in path order; each must come within the time limit."""
     async with session(ctx) as link:
         with link.limit():
-            rows = link.client.tree(path, pattern=pattern, depth=depth)
+            rows = link.client.tree(path, pattern=pattern, depth=depth, keys=keys)
             opened = await rows.__aenter__()
 
         async def timed() -> AsyncIterator[Reading]:
@@ -54,34 +54,38 @@ async def _readings(
     "list",
     help="""List the values at and below PATH (default: all), in path order.
 
-    A value with concurrent versions beside it is marked (!); see kv conflicts.""",
+    A value with concurrent versions beside it is marked (!); see kv conflicts. With --keys the values stay where they
+    are: that is quick, however large they may be.""",
     examples=(
         "kv list home",
         "kv list home --pattern home.+.temp",
+        "kv list --keys",
         "kv list --depth 2 --format jsonl",
     ),
 )
 @below_argument
 @pattern_option
 @depth_option
+@keys_option
 @click.pass_context
-async def list_(ctx: click.Context, path: Path, pattern: Pattern | None, depth: int | None) -> None:
+async def list_(ctx: click.Context, path: Path, pattern: Pattern | None, depth: int | None, keys: bool) -> None:
     """See the help text above."""
     out = Output(settings_of(ctx).format)
-    async with _readings(ctx, path, pattern, depth) as rows:
+    async with _readings(ctx, path, pattern, depth, keys=keys) as rows:
         if out.human:
-            await _table(out, rows)
+            await _table(out, rows, keys)
             return
         with out.items() as write:
             async for reading in rows:
                 write(reading_row(reading))
 
 
-async def _table(out: Output, rows: AsyncIterator[Reading]) -> None:
+async def _table(out: Output, rows: AsyncIterator[Reading], keys: bool) -> None:
     now = datetime.now(UTC)
-    table = Table(out, ("PATH", "VALUE", "AGE", "NODE", "AUTHOR"))
+    table = Table(out, ("PATH", *(() if keys else ("VALUE",)), "AGE", "NODE", "AUTHOR"))
     async for r in rows:
-        table.add(str(r.path), marked(r), age(r.time, now), r.node, r.author or "-")
+        value = () if keys else (marked(r),)
+        table.add(str(r.path), *value, age(r.time, now), r.node, r.author or "-")
     table.end()
 
 

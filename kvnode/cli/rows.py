@@ -95,6 +95,7 @@ pattern_option: Final = click.option(
 depth_option: Final = click.option(
     "--depth", type=click.IntRange(min=0), metavar="N", help="Only N levels below the path."
 )
+keys_option: Final = click.option("--keys", is_flag=True, help="Paths only: the node sends no values.")
 string_option: Final = click.option("--string", "as_text", is_flag=True, help="Take the value as text, as it is.")
 ack_option: Final = click.option(
     "--ack",
@@ -122,10 +123,13 @@ async def value_of(text: str, as_text: bool) -> Any:
 
 
 def reading_row(reading: Reading, *, conflict: bool = True) -> dict[str, Any]:
-    """A value with its path and where it comes from."""
-    row = {
-        "path": str(reading.path),
-        "value": to_data(reading.value),
+    """A value with its path and where it comes from; without the value if only keys were asked for."""
+    from kvnode.client import OMITTED
+
+    row: dict[str, Any] = {"path": str(reading.path)}
+    if reading.value is not OMITTED:
+        row["value"] = to_data(reading.value)
+    row |= {
         "node": reading.node,
         "tick": reading.tick,
         "time": rfc3339(reading.time),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncclick as click
@@ -11,7 +12,7 @@ from kvnode.core.path import Path, Pattern
 from .command import command, settings_of
 from .errors import CliError, Exit
 from .render import Output, rfc3339, short_value, to_data
-from .rows import below_argument, depth_option, pattern_option
+from .rows import below_argument, depth_option, keys_option, pattern_option
 from .session import session
 
 if TYPE_CHECKING:
@@ -24,17 +25,20 @@ if TYPE_CHECKING:
 
     With --format jsonl each line has path, value (absent for a delete), node, tick, time and author; the line
     {"uptodate": true} ends the snapshot. If changes may have been missed, a line {"gap": REASON} says so. It goes
-    on until Ctrl-C, also when the node goes away and comes back.""",
+    on until Ctrl-C, also when the node goes away and comes back. With --keys no values are sent, and a delete says
+    "deleted": true.""",
     examples=(
         "kv watch home",
         "kv watch home --pattern home.+.temp --format jsonl",
         "kv watch home.attic.temp --latest",
+        "kv watch home --keys",
         "kv watch home --snapshot",
     ),
 )
 @below_argument
 @pattern_option
 @depth_option
+@keys_option
 @click.option("--latest", is_flag=True, help="Skip intermediate values when this command cannot keep up.")
 @click.option("--snapshot", is_flag=True, help="End after the snapshot.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N changes behind the snapshot.")
@@ -44,6 +48,7 @@ async def watch(
     path: Path,
     pattern: Pattern | None,
     depth: int | None,
+    keys: bool,
     latest: bool,
     snapshot: bool,
     count: int | None,
@@ -55,10 +60,10 @@ async def watch(
     end = _End(snapshot, count)
     async with (
         session(ctx) as link,
-        link.client.watch(path, pattern=pattern, depth=depth, latest=latest) as changes,
+        link.client.watch(path, pattern=pattern, depth=depth, latest=latest, keys=keys) as changes,
     ):
         async for change in changes:
-            _print(out, change)
+            out.record(change_row(change, keys=keys), partial(_human, change))
             if end.is_reached(change):
                 return
     raise CliError("the watch ended: the node closed it", Exit.UNREACHABLE)
@@ -85,11 +90,7 @@ class _End:
         return self._left == 0
 
 
-def _print(out: Output, change: Change | Uptodate | Gap) -> None:
-    out.record(change_row(change), lambda: _human(change))
-
-
-def change_row(change: Change | Uptodate | Gap) -> dict[str, Any]:
+def change_row(change: Change | Uptodate | Gap, *, keys: bool = False) -> dict[str, Any]:
     """The line that scripts read. Of an entry that vanished while the watch was cut off, nobody is named."""
     from kvnode.client import MISSING, Gap, Uptodate
 
@@ -98,7 +99,9 @@ def change_row(change: Change | Uptodate | Gap) -> dict[str, Any]:
     if isinstance(change, Gap):
         return {"gap": change.reason}
     row: dict[str, Any] = {"path": str(change.path)}
-    if change.value is not MISSING:
+    if keys and change.value is MISSING:
+        row["deleted"] = True
+    elif change.value is not MISSING and not keys:
         row["value"] = to_data(change.value)
     if not change.node:
         return row | dict.fromkeys(("node", "tick", "time", "author"))
@@ -111,7 +114,7 @@ def change_row(change: Change | Uptodate | Gap) -> dict[str, Any]:
 
 
 def _human(change: Change | Uptodate | Gap) -> str:
-    from kvnode.client import MISSING, Gap, Uptodate
+    from kvnode.client import MISSING, OMITTED, Gap, Uptodate
 
     if isinstance(change, Uptodate):
         return "-- up to date --"
@@ -120,6 +123,9 @@ def _human(change: Change | Uptodate | Gap) -> str:
     if not change.node:
         return f"--:--:--  {change.path} gone"
     clock = change.time.astimezone().strftime("%H:%M:%S")
-    what = "deleted" if change.value is MISSING else f"= {short_value(change.value)}"
+    if change.value is OMITTED:
+        what = "written"
+    else:
+        what = "deleted" if change.value is MISSING else f"= {short_value(change.value)}"
     by = f"{change.node}, {change.author}" if change.author else change.node
     return f"{clock}  {change.path} {what}  ({by})"

@@ -106,12 +106,18 @@ class Client:
         return reading_of(answer.row)
 
     def tree(
-        self, path: Path | str = ROOT, pattern: Pattern | str | None = None, depth: int | None = None
+        self,
+        path: Path | str = ROOT,
+        pattern: Pattern | str | None = None,
+        depth: int | None = None,
+        *,
+        keys: bool = False,
     ) -> TreeStream:
         """The entries at and below `path`, in path order; of them those that fit `pattern` as a whole path, and lie at
-        most `depth` levels below it. To be used as ``async with kv.tree() as rows: async for r in rows``.
+        most `depth` levels below it. To be used as ``async with kv.tree() as rows: async for r in rows``. With `keys`
+        the node sends no values: each reads as :data:`OMITTED`.
         """
-        return TreeStream(self._session, _scope(path, pattern, depth))
+        return TreeStream(self._session, _scope(path, pattern, depth), keys=keys)
 
     def watch(
         self,
@@ -120,13 +126,15 @@ class Client:
         depth: int | None = None,
         *,
         latest: bool = False,
+        keys: bool = False,
         wait_s: float = RESUME_WAIT_S,
     ) -> WatchStream:
         """Like :meth:`tree`, then :class:`Uptodate`, then every :class:`Change`. With `latest`, a watcher that is too
-        slow skips values; without, it is told so by a :class:`Gap`. After a reconnect, a node that has not heard yet of
-        what was seen before is given `wait_s` seconds for it; then there is a Gap, too.
+        slow skips values, and at most one for each path waits for it; without, it is told so by a :class:`Gap`. After
+        a reconnect, a node that has not heard yet of what was seen before is given `wait_s` seconds for it; then there
+        is a Gap, too.
         """
-        return WatchStream(self._session, _scope(path, pattern, depth), latest=latest, wait_s=wait_s)
+        return WatchStream(self._session, _scope(path, pattern, depth), latest=latest, keys=keys, wait_s=wait_s)
 
     async def conflicts(self, path: Path | str = ROOT) -> list[Reading]:
         """The entries at and below `path` where concurrent versions stand side by side."""

@@ -13,7 +13,7 @@ from kvnode.core.path import Path
 from kvnode.core.stamp import wall_ms
 from kvnode.core.ticks import Dot, name_of
 
-from .protocol import CONFLICT, CUT, STALE, EventRow, Row, Sib
+from .protocol import CONFLICT, CUT, KEYS, STALE, EventRow, Row, Sib
 
 
 class Absent(Enum):
@@ -33,6 +33,18 @@ MISSING: Final = ABSENT
 """The same, as one may prefer to call the value of a deleted entry."""
 
 
+class Omitted(Enum):
+    """Its one member stands in the place of a value that was not asked for."""
+
+    OMITTED = "omitted"
+
+    def __repr__(self) -> str:
+        return "OMITTED"
+
+
+OMITTED: Final = Omitted.OMITTED
+
+
 class Undecodable(msgspec.Struct, frozen=True):
     """In the place of a value whose bytes are none (written by something that is not this software)."""
 
@@ -45,7 +57,7 @@ class _Version(msgspec.Struct, frozen=True):
 
     path: Path
     value: Any
-    """The value; :data:`ABSENT` if it is deleted or expired."""
+    """The value; :data:`ABSENT` if it is deleted or expired, :data:`OMITTED` if only keys were asked for."""
     dot: Dot
     """The name of the change that wrote it."""
     stamp: int
@@ -184,9 +196,11 @@ def _value(data: bytes) -> Any:
         return Undecodable(data, str(err))
 
 
-def _sibling(path: Path, sib: Sib, live: bool) -> Sibling:
+def _sibling(path: Path, sib: Sib, live: bool, flags: int) -> Sibling:
     body = sib.body
-    value = _value(bytes(body.value)) if live else ABSENT
+    value: Any = ABSENT
+    if live:
+        value = OMITTED if flags & KEYS else _value(bytes(body.value))
     return Sibling(path, value, Dot(sib.inc, sib.tick), body.stamp, body.author, body.principal, body.expiry)
 
 
@@ -210,15 +224,17 @@ def _fill(kind: type[_R], row: Row) -> _R:
     body = first.body
     path = _path(body.path)
     value: Any = ABSENT
-    if live:
+    if live and row.flags & KEYS:
+        value = OMITTED
+    elif live:
         value = _value(bytes(body.value) if row.value is None else row.value)
     dot = Dot(first.inc, first.tick)
     fields = (path, value, dot, body.stamp, body.author, body.principal, body.expiry)
     if len(row.siblings) == 1 and not row.flags:
         return kind(*fields)
-    others = tuple(_sibling(path, sib, at < live) for at, sib in enumerate(row.siblings[1:], 1))
-    own = _sibling(path, first, True) if row.value is not None else None
     flags = row.flags
+    others = tuple(_sibling(path, sib, at < live, flags) for at, sib in enumerate(row.siblings[1:], 1))
+    own = _sibling(path, first, True, flags) if row.value is not None else None
     return kind(*fields, bool(flags & CONFLICT), others, own, bool(flags & CUT), bool(flags & STALE))
 
 

@@ -11,7 +11,9 @@ Credits: a message with rows costs one for each row and one for each KiB (:func:
 it has any, so it may overdraw by one message. :class:`Grant` adds some. Begin, Marker and the ends are free.
 
 Tags of client messages are 64 and above; those of peers are below. Fields are only ever added at the end, with
-a default; a message of an unknown tag is refused with ``bad_request`` by the node and ignored by the client.
+a default that an older side may take for granted; a message of an unknown tag is refused with ``too_old`` by the node
+and ignored by the client. The node's hello says which requests it takes, so a client refuses itself what an older node
+would not understand.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from kvnode.core.ticks import Dot
 
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 1
+REQUESTS_OF_0_1: Final = 80
+"""The last request of version 0.1, whose hello does not tell it."""
 
 Elements = tuple[str | int, ...]
 Ranges = Mapping[str, tuple[int, ...]]
@@ -63,7 +67,7 @@ class ClientHello(Message, frozen=True, array_like=True, tag=64):
 
 class ServerHello(Message, frozen=True, array_like=True, tag=65):
     """The node's answer: the protocol version to use from here on, who it is (`session` is random per process), as
-    whom it sees the client, and what it restricts it to.
+    whom it sees the client, and what it restricts it to. `requests` is the highest tag of a request that it takes.
     """
 
     protocol: int
@@ -74,6 +78,7 @@ class ServerHello(Message, frozen=True, array_like=True, tag=65):
     view: tuple[str, ...] | None = None
     features: tuple[str, ...] = ()
     max_payload: int = MAX_PAYLOAD_BYTES
+    requests: int = REQUESTS_OF_0_1
 
 
 # -- requests ------------------------------------------------------------------------------------------------
@@ -109,7 +114,7 @@ class Batch(Message, frozen=True, array_like=True, tag=67):
 
 class Tree(Message, frozen=True, array_like=True, tag=68):
     """Read what is at or below `path`, fits `pattern` (as a whole path) and `depth`, in path order, from behind the
-    key `after` on; `conflicts` leaves out what is no conflict. Answer: Rows, Done.
+    key `after` on; `conflicts` leaves out what is no conflict, `keys` the values. Answer: Rows, Done.
     """
 
     id: int
@@ -119,12 +124,14 @@ class Tree(Message, frozen=True, array_like=True, tag=68):
     credits: int
     after: bytes | None = None
     conflicts: bool = False
+    keys: bool = False
 
 
 class Watch(Message, frozen=True, array_like=True, tag=69):
     """Read and follow a subtree. `context` is what the client has been told before, on this node or another: the
     node waits (at most `wait_ms`) until it knows as much. If `mirrored`, the client holds the readings of all of it
-    and needs only what is new. Answer: Begin, Rows, Marker, then Rows and Markers.
+    and needs only what is new. With `keys`, rows come without values. Answer: Begin, Rows, Marker, then Rows and
+    Markers.
     """
 
     id: int
@@ -136,6 +143,7 @@ class Watch(Message, frozen=True, array_like=True, tag=69):
     context: Ranges | None = None
     mirrored: bool = False
     wait_ms: int = 10_000
+    keys: bool = False
 
 
 class SendEvent(Message, frozen=True, array_like=True, tag=70):
@@ -274,6 +282,8 @@ CUT: Final = 2
 """Flag of a row: too large; the siblings behind the winner come without their values."""
 STALE: Final = 4
 """Flag of a row: the node has yet to catch up with its peers after its store was in doubt (R5)."""
+KEYS: Final = 8
+"""Flag of a row: it comes without values, as was asked."""
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):

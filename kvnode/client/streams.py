@@ -6,8 +6,7 @@ here is bounded by the window, whatever the node has to send.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import ClassVar, Final, Generic, NamedTuple, TypeVar
 
 import anyio
@@ -20,7 +19,8 @@ from kvnode.core.ticks import Known
 
 from . import protocol as p
 from .errors import Closed, KvError, ProtocolError, error, unavailable
-from .items import EventItem, Reading, event_of, reading_of
+from .inbox import Inbox
+from .items import Change, EventItem, Reading, event_of, reading_of
 from .mirror import Item, Mirror
 from .session import Session
 from .wire import cost_of, known_of
@@ -44,13 +44,13 @@ class Scope(msgspec.Struct, frozen=True):
 class Stream(Generic[T]):
     """An asynchronous iterator of items; leave its block, or call :meth:`aclose`, to end it."""
 
-    def __init__(self, session: Session, window: int = WINDOW) -> None:
+    def __init__(
+        self, session: Session, window: int = WINDOW, *, key: Callable[[T], Hashable | None] | None = None
+    ) -> None:
         self._session: Final = session
         self._id: Final = session.next_id()
         self._window: Final = window
-        self._items: deque[T] = deque()
-        self._costs: deque[list[int]] = deque()
-        self._held = 0
+        self._inbox: Final[Inbox[T]] = Inbox(self._give_back, key)
         self._due = 0
         self._filled: anyio.Event | None = None
         self._over = False
@@ -67,13 +67,13 @@ class Stream(Generic[T]):
     async def aclose(self) -> None:
         """End it; the node is told."""
         self._end(Closed("closed", "the stream is closed"), cancel=True)
-        self._items.clear()
+        self._inbox.clear()
 
     def __aiter__(self) -> Stream[T]:
         return self
 
     async def __anext__(self) -> T:
-        while not self._items:
+        while not self._inbox:
             if self._error is not None:
                 raise self._error
             if self._over:
@@ -81,20 +81,14 @@ class Stream(Generic[T]):
             if self._filled is None:
                 self._filled = anyio.Event()
             await self._filled.wait()
-        item = self._items.popleft()
-        head = self._costs[0]
-        head[0] -= 1
-        if not head[0]:
-            self._costs.popleft()
-            self._give_back(head[1])
-        return item
+        return self._inbox.take()
 
     # -- the session's side ----------------------------------------------------------------------------------
 
     @property
     def credits(self) -> int:
         """What to grant when it is asked for again: the window less what waits here."""
-        return max(self._window - self._held, 1)
+        return max(self._window - self._inbox.held, 1)
 
     def request(self) -> p.Message:
         """See :class:`.session.Fed`."""
@@ -134,15 +128,9 @@ class Stream(Generic[T]):
 
     def _put(self, items: Sequence[T], rows: int, size: int) -> None:
         """Take in the items of a message of so many rows and bytes."""
-        cost = cost_of(rows, size) if rows else 0
+        self._inbox.put(items, cost_of(rows, size) if rows else 0)
         if items:
-            self._items += items
-            self._costs.append([len(items), cost])
-            self._held += cost
             self._notice()
-        elif cost:
-            self._held += cost
-            self._give_back(cost)
 
     def _notice(self) -> None:
         if self._filled is not None:
@@ -150,7 +138,6 @@ class Stream(Generic[T]):
             self._filled = None
 
     def _give_back(self, cost: int) -> None:
-        self._held -= cost
         self._due += cost
         if self._due >= self._window // 2 and not self._over:
             self._session.send(p.Grant(self._id, self._due))
@@ -160,17 +147,18 @@ class Stream(Generic[T]):
 class TreeStream(Stream[Reading]):
     """Readings in path order. After a broken connection it goes on behind the last one that came."""
 
-    def __init__(self, session: Session, scope: Scope, *, conflicts: bool = False) -> None:
+    def __init__(self, session: Session, scope: Scope, *, conflicts: bool = False, keys: bool = False) -> None:
         super().__init__(session)
         self._scope: Final = scope
         self._conflicts: Final = conflicts
+        self._keys: Final = keys
         self._last: Path | None = None
 
     def request(self) -> p.Message:
         """Ask for what has not come yet."""
         after = None if self._last is None else path_key(self._last)
-        scope = self._scope
-        return p.Tree(self._id, scope.path, scope.pattern, scope.depth, self.credits, after, self._conflicts)
+        path, pattern, depth = self._scope.path, self._scope.pattern, self._scope.depth
+        return p.Tree(self._id, path, pattern, depth, self.credits, after, self._conflicts, self._keys)
 
     def _message(self, message: p.Answer, size: int) -> None:
         if isinstance(message, p.Rows) and message.rows:
@@ -182,13 +170,22 @@ class TreeStream(Stream[Reading]):
 class WatchStream(Stream[Item]):
     """A snapshot in path order, :class:`.items.Uptodate`, then every change. Survives broken connections and lost
     nodes: it goes on, on the same node or another, without gap, duplicate or step back (see :mod:`.mirror`), or
-    says :class:`.items.Gap`.
+    says :class:`.items.Gap`. With `latest` a reader that is slow skips values: at most one change waits for each path.
     """
 
-    def __init__(self, session: Session, scope: Scope, *, latest: bool = False, wait_s: float = RESUME_WAIT_S) -> None:
-        super().__init__(session)
+    def __init__(
+        self,
+        session: Session,
+        scope: Scope,
+        *,
+        latest: bool = False,
+        keys: bool = False,
+        wait_s: float = RESUME_WAIT_S,
+    ) -> None:
+        super().__init__(session, key=_path_of if latest else None)
         self._scope: Final = scope
         self._latest: Final = latest
+        self._keys: Final = keys
         self._wait_ms: Final = int(wait_s * 1000)
         self._mirror: Final = Mirror()
 
@@ -197,7 +194,7 @@ class WatchStream(Stream[Item]):
         context, mirrored = self._mirror.request()
         path, pattern, depth = self._scope.path, self._scope.pattern, self._scope.depth
         credits, wait_ms = self.credits, self._wait_ms
-        return p.Watch(self._id, path, pattern, depth, self._latest, credits, context, mirrored, wait_ms)
+        return p.Watch(self._id, path, pattern, depth, self._latest, credits, context, mirrored, wait_ms, self._keys)
 
     def _message(self, message: p.Answer, size: int) -> None:
         match message:
@@ -210,6 +207,10 @@ class WatchStream(Stream[Item]):
                 self._put(items, 0, 0)
                 if resync:
                     self._session.send(p.Resync(self._id))
+
+
+def _path_of(item: Item) -> Path | None:
+    return item.path if isinstance(item, Change) else None
 
 
 class EventStream(Stream[EventItem]):

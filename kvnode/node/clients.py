@@ -33,6 +33,7 @@ class ClientServer:
         self.driver: Final = driver
         self.limits: Final = limits or ClientLimits()
         self.encoder: Final = RowEncoder(driver.replica, wall_ms)
+        self.key_encoder: Final = RowEncoder(driver.replica, wall_ms, values=False)
         self.watches: Final = WatchIndex()
         self.events: Final[dict[EventStream, None]] = {}
         self._sessions: Final[dict[ClientSession, None]] = {}
@@ -47,7 +48,8 @@ class ClientServer:
         if len(self._sessions) >= self.limits.connections:
             await _refuse(connection, "limit", f"this node serves {self.limits.connections} clients already")
             return
-        shared = Shared(self.driver, self.limits, self.encoder, self.watches, self.events, self.status)
+        encoders = (self.encoder, self.key_encoder)
+        shared = Shared(self.driver, self.limits, encoders, self.watches, self.events, self.status)
         session = ClientSession(shared, connection, frames, hello)
         self._sessions[session] = None
         try:

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from kvnode.client.protocol import CONFLICT, CUT, STALE
+from kvnode.client.protocol import CONFLICT, CUT, KEYS, STALE
 from kvnode.client.wire import encode_part
 from kvnode.codec.values import ValueCodecError, pack, unpack
 from kvnode.core.entry import NIL, Siblings, Version
@@ -78,11 +78,14 @@ class Scope:
 
 
 class RowEncoder:
-    """Encodes entries as :class:`~kvnode.client.protocol.Row`. `wall_ms` gives the time, for expiry."""
+    """Encodes entries as :class:`~kvnode.client.protocol.Row`. `wall_ms` gives the time, for expiry; without `values`
+    rows tell who wrote what and when, and not what.
+    """
 
-    def __init__(self, replica: Readable, wall_ms: Callable[[], int]) -> None:
+    def __init__(self, replica: Readable, wall_ms: Callable[[], int], *, values: bool = True) -> None:
         self._replica: Final = replica
         self._wall_ms: Final = wall_ms
+        self._values: Final = values
         self._cache: dict[int, tuple[Siblings, bytes]] = {}
 
     def live_dots(self, siblings: Siblings) -> Sequence[tuple[str, int]]:
@@ -100,7 +103,9 @@ class RowEncoder:
         if found is not None and found[0] is siblings:
             return found[1]
         version = siblings[0]
-        row = encode_part((((version.inc, version.tick, msgspec.Raw(version.body)),), int(version.kind == 0)))
+        body = version.body if self._values else _without_value(version)
+        flags = () if self._values else (KEYS,)
+        row = encode_part((((version.inc, version.tick, msgspec.Raw(body)),), int(version.kind == 0), *flags))
         if len(self._cache) >= CACHED_ROWS:
             self._cache.clear()
         self._cache[id(siblings)] = (siblings, row)
@@ -117,7 +122,11 @@ class RowEncoder:
             values, joined = self._by_policy(siblings, values, now)
         gone = sorted((v for v in siblings if v.is_gone(now)), key=lambda v: v.order, reverse=True)
         versions = [*values, *gone]
-        if sum(len(v.body) for v in versions) > MAX_ROW_BYTES:
+        if not self._values:
+            flags |= KEYS
+            joined = None
+            bodies = [_without_value(v) for v in versions]
+        elif sum(len(v.body) for v in versions) > MAX_ROW_BYTES:
             flags |= CUT
             bodies = [versions[0].body, *(_without_value(v) for v in versions[1:])]
         else:

@@ -80,7 +80,8 @@ class Shared(NamedTuple):
 
     driver: Driver
     limits: ClientLimits
-    encoder: RowEncoder
+    encoders: tuple[RowEncoder, RowEncoder]
+    """With values, and without."""
     watches: WatchIndex
     events: dict[EventStream, None]
     status: Callable[[], dict[str, Any]]
@@ -130,7 +131,7 @@ class ClientSession:
     async def run(self, version: int) -> None:
         """Serve until the connection's end."""
         replica = self._driver.replica
-        self._send(p.ServerHello(version, replica.name, replica.session, SOFTWARE))
+        self._send(p.ServerHello(version, replica.name, replica.session, SOFTWARE, requests=LAST_REQUEST))
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
@@ -209,7 +210,7 @@ class ClientSession:
         try:
             request = decode_request(payload)
         except WireError as err:
-            self._send(p.Fail(id_of(payload), "bad_request", str(err)))
+            self._send(p.Fail(id_of(payload), err.code, str(err)))
             return
         try:
             self._handlers[type(request)](request)
@@ -219,8 +220,9 @@ class ClientSession:
     def _get(self, request: p.Get) -> None:
         siblings = self._driver.replica.tree.get(request.key)
         row: msgspec.Raw | None = None
-        if siblings and self._shared.encoder.live_dots(siblings):
-            row = msgspec.Raw(self._shared.encoder.encode(request.key, siblings))
+        encoder = self._shared.encoders[0]
+        if siblings and encoder.live_dots(siblings):
+            row = msgspec.Raw(encoder.encode(request.key, siblings))
         self._send(p.Got(request.id, row))  # type: ignore[arg-type]  # an encoded row stands for a row
 
     def _status(self, request: p.Status) -> None:
@@ -335,7 +337,7 @@ class ClientSession:
 
     def _tree(self, request: p.Tree) -> None:
         cursor = Cursor(checked_scope(request), request.after)
-        replica, encoder = self._driver.replica, self._shared.encoder
+        replica, encoder = self._driver.replica, self._shared.encoders[request.keys]
         self._open(TreeStream(request.id, request.credits, cursor, replica, encoder, conflicts=request.conflicts))
 
     def _dump(self, request: p.Dump) -> None:
@@ -355,7 +357,12 @@ class ClientSession:
         except WireError as err:
             raise RequestError("bad_request", str(err)) from None
         watch = WatchStream(
-            request.id, request.credits, checked_scope(request), replica, self._shared.encoder, latest=request.latest
+            request.id,
+            request.credits,
+            checked_scope(request),
+            replica,
+            self._shared.encoders[request.keys],
+            latest=request.latest,
         )
         self._open(watch)
         self._shared.watches.add(watch)

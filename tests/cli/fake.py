@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from kvnode.client import errors
-from kvnode.client.items import ABSENT, Change, Del, EventItem, Gap, Put, Reading, Sibling, Uptodate, Written
+from kvnode.client.items import ABSENT, OMITTED, Change, Del, EventItem, Gap, Put, Reading, Sibling, Uptodate, Written
 from kvnode.core.path import Path, Pattern
 from kvnode.core.stamp import stamp_of
 from kvnode.core.ticks import Dot
@@ -88,12 +90,14 @@ class FakeClient:
         return [self._write(Path.parse(str(op.path)), getattr(op, "value", ABSENT), op.expect) for op in ops]
 
     @asynccontextmanager
-    async def tree(self, path: Path, pattern: Pattern | None = None, depth: int | None = None) -> AsyncIterator[Any]:
+    async def tree(
+        self, path: Path, pattern: Pattern | None = None, depth: int | None = None, *, keys: bool = False
+    ) -> AsyncIterator[Any]:
         self._called("tree", path, pattern, depth)
 
         async def rows() -> AsyncIterator[Reading]:
             for reading in self._below(path, pattern, depth):
-                yield reading
+                yield msgspec.structs.replace(reading, value=OMITTED) if keys else reading
 
         yield rows()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kvnode.client import ABSENT, EventItem, Gap, Undecodable, Uptodate, errors
+from kvnode.client import ABSENT, OMITTED, EventItem, Gap, Undecodable, Uptodate, errors
 from kvnode.client.items import gone
 from kvnode.core.path import Path
 from tests.cli.conftest import Result
@@ -138,6 +138,18 @@ def test_options_of_a_watch_go_to_the_node(kv: Kv, fake: FakeClient) -> None:
     name, path, options = fake.calls[-1]
     assert (name, str(path)) == ("watch", "home")
     assert (options["pattern"].text, options["depth"], options["latest"]) == ("home.#", 3, True)
+
+
+def test_keys_only(kv: Kv, fake: FakeClient) -> None:
+    fake.put(reading("home.x", 1))
+    row = {"path": "home.x", "node": "a", "tick": 1, "time": "2026-01-01T00:00:00.123Z", "author": "kv"}
+    assert kv("list", "--keys", "--format", "jsonl").lines == [row | {"conflict": False}]
+    assert kv("list", "--keys").out.splitlines()[0].split() == ["PATH", "AGE", "NODE", "AUTHOR"]
+    fake.items = [change("home.x", OMITTED), Uptodate(), change("home.x", ABSENT, 2)]
+    watched = ("watch", "--keys", "--count", "1")
+    assert kv(*watched, "--format", "jsonl").lines == [row, {"uptodate": True}, row | {"tick": 2, "deleted": True}]
+    assert fake.calls[-1][2]["keys"] is True
+    assert kv(*watched).out.splitlines()[0].endswith("home.x written  (a, kv)")
 
 
 def test_a_watch_that_the_node_ends_is_an_error(kv: Kv, fake: FakeClient) -> None:

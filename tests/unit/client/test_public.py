@@ -16,11 +16,11 @@ from kvnode.core.path import Path
 from kvnode.core.ticks import Dot
 
 NAMES = {
-    "ABSENT", "DEFAULT_PORT", "MISSING", "Absent", "AckTimeout", "Address", "AddressError", "BackupStream", "CasFailed",
-    "Change", "Client", "Closed", "Del", "DumpRow", "DumpStream", "EventItem", "EventStream", "Expect", "Gap", "Item",
-    "KvError", "NotFound", "Options", "ProtocolError", "Put", "Reading", "Refused", "Sibling", "StoreUnavailable",
-    "TreeStream", "Unavailable", "Undecodable", "Uptodate", "WatchStream", "Written", "connect", "errors",
-    "parse_address",
+    "ABSENT", "Absent", "AckTimeout", "Address", "AddressError", "BackupStream", "CasFailed", "Change", "Client",
+    "Closed", "DEFAULT_PORT", "Del", "DumpRow", "DumpStream", "EventItem", "EventStream", "Expect", "Gap", "Item",
+    "KvError", "MISSING", "NotFound", "OMITTED", "Omitted", "Options", "ProtocolError", "Put", "Reading", "Refused",
+    "Sibling", "StoreUnavailable", "TreeStream", "Unavailable", "Undecodable", "Uptodate", "WatchStream", "Written",
+    "connect", "errors", "parse_address",
 }  # fmt: skip
 CALLS = {
     "backup", "batch", "compact", "conflicts", "delete", "dump", "events", "gc_explain", "get", "is_connected", "load",

@@ -29,10 +29,10 @@ PINNED: list[tuple[p.Message, list[Any]]] = [
         p.Batch(7, (p.Op(("a", 1), b"\x01", (DOT,), 9),), "disk", 5000, "me"),
         [67, 7, [[["a", 1], b"\x01", [[INC, 3]], 9]], "disk", 5000, "me"],
     ),
-    (p.Tree(7, ("a",), "a.+", 2, 10, b"k", True), [68, 7, ["a"], "a.+", 2, 10, b"k", True]),
+    (p.Tree(7, ("a",), "a.+", 2, 10, b"k", True), [68, 7, ["a"], "a.+", 2, 10, b"k", True, False]),
     (
         p.Watch(7, (), None, None, True, 10, {INC: (1, 3)}, True, 50),
-        [69, 7, [], None, None, True, 10, {INC: [1, 3]}, True, 50],
+        [69, 7, [], None, None, True, 10, {INC: [1, 3]}, True, 50, False],
     ),
     (p.SendEvent(7, ("a",), b"\x01", None), [70, 7, ["a"], b"\x01", None]),
     (p.Events(7, ("a",), None, None, 10), [71, 7, ["a"], None, None, 10]),
