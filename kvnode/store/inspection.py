@@ -60,11 +60,15 @@ class Doubts:
 
 @dataclass(slots=True)
 class Found:
-    """What a store holds. `tally` counts what is sound; `damaged` are the keys, per table, of what is not."""
+    """What the store `where` holds. `tally` counts what is sound; `damaged` are the keys, per table, of what is not,
+    `told` the doubts that an earlier load told and no commit has answered, `missing` what the tally shows.
+    """
 
-    doubts: Doubts
+    where: str
     tally: Tally = field(default_factory=Tally)
     damaged: list[tuple[Table, bytes]] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     known: dict[Incarnation, Ticks] = field(default_factory=dict)
     meta: dict[str, bytes] = field(default_factory=dict)
     quarantine: dict[int, bytes] = field(default_factory=dict)
@@ -74,11 +78,23 @@ class Found:
         """The damaged keys of the table `rows`."""
         return frozenset(key for table, key in self.damaged if table is ROWS)
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the store may not be complete, a line each."""
+        doubts = Doubts(self.where)
+        for table, key in self.damaged:
+            doubts.add(f"{name_of_row(table, key)} is damaged (wrong checksum) and left out")
+        for line in self.told:
+            doubts.add_line(line)
+        for what in self.missing:
+            doubts.add(what)
+        return doubts.lines
+
 
 def inspect(db: sqlite3.Connection, where: str) -> Found:
     """Look at every row. Raises :class:`Damage` or sqlite3's errors if the file as a whole is unsound."""
     _check_file(db)
-    found = Found(Doubts(where))
+    found = Found(where)
     stored: Tally | None = None
     seen = Tally()
     for table in ALL:
@@ -91,7 +107,6 @@ def inspect(db: sqlite3.Connection, where: str) -> Found:
             seen.add(table.name, row[2] if type(row[2]) is int else 0)
             if not (table.is_sound(row) and _take(found, table, key, row)):
                 found.damaged.append((table, key))
-                found.doubts.add(f"{name_of_row(table, key)} is damaged (wrong checksum) and left out")
     _compare(found, stored, seen)
     return found
 
@@ -127,8 +142,7 @@ def _take(found: Found, table: Table, key: bytes, row: RawRow) -> bool:
         elif table is QUARANTINE:
             found.quarantine[key_number(key)] = row[1]
         elif key == DOUBTS_KEY:
-            for line in decode_lines(row[1]):
-                found.doubts.add_line(line)
+            found.told += decode_lines(row[1])
         elif table is META:
             found.meta[key.decode()] = row[1]
     except ValueError:
@@ -139,16 +153,16 @@ def _take(found: Found, table: Table, key: bytes, row: RawRow) -> bool:
 
 def _compare(found: Found, stored: Tally | None, seen: Tally) -> None:
     if stored is None:
-        found.doubts.add("the tally of its rows is missing or damaged, so rows may be missing")
+        found.missing.append("the tally of its rows is missing or damaged, so rows may be missing")
         return
     for table in ALL:
         was, now = stored.counts[table.name], seen.counts[table.name]
         if now < was:
-            found.doubts.add(f"{was - now} of {was} {table.what} are missing")
+            found.missing.append(f"{was - now} of {was} {table.what} are missing")
         elif now > was:
-            found.doubts.add(f"{now} {table.what} are there, {was} were stored")
+            found.missing.append(f"{now} {table.what} are there, {was} were stored")
         elif seen.sums[table.name] != stored.sums[table.name] and not any(t is table for t, _ in found.damaged):
-            found.doubts.add(f"some of {was} {table.what} are not what was stored last")
+            found.missing.append(f"some of {was} {table.what} are not what was stored last")
 
 
 def name_of_row(table: Table, key: bytes) -> str:

@@ -116,10 +116,10 @@ class SqliteStore:
 
     def _loaded(self, db: sqlite3.Connection, found: Found) -> Loaded:
         self._tally = found.tally
-        self._repair = found if found.doubts.lines else None
+        self._repair = found if found.doubts else None
         self._stop_reading()
         rows = self._rows(db, found.damaged_rows, self._epoch)
-        return Loaded(rows, found.known, found.meta, found.doubts.lines, found.quarantine)
+        return Loaded(rows, found.known, found.meta, found.doubts, found.quarantine)
 
     def _rows(self, db: sqlite3.Connection, damaged: frozenset[bytes], epoch: int) -> Iterator[tuple[bytes, bytes]]:
         """The sound rows, read as they are asked for."""
