@@ -13,7 +13,8 @@ Unavailable         ``stopping``, ``overloaded``  the node does not take the cal
 Closed              ``closed``           the client, or the stream, was closed here
 ProtocolError       ``protocol_error``   the other side is no node, or speaks another version
 Refused             any other            the node refused: ``too_large``, ``reserved``, ``bad_value``, ``bad_path``,
-                                         ``bad_request``, ``limit``, ``still_linked``, ``internal`` ...
+                                         ``bad_request``, ``limit``, ``still_linked``, ``internal`` ...;
+                                         ``too_old``: it does not know this request yet
 =================== ==================== ==================================================================
 """
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import anyio
 
@@ -19,8 +19,9 @@ from kvnode.transport.address import Address
 from kvnode.transport.base import Connection, ConnectionClosed, DialFailed, Transport
 
 from . import protocol as p
+from .calls import Call, result_of
 from .errors import NOT_DONE, UNKNOWN, Closed, KvError, ProtocolError, error, unavailable
-from .wire import WireError, decode_answer, framed
+from .wire import WireError, decode_answer, framed, is_served
 
 _log: Final = logging.getLogger("kvnode.client")
 
@@ -60,34 +61,6 @@ class Fed(Protocol):
         """It is over."""
 
 
-class _Call:
-    """A call under way."""
-
-    __slots__ = ("again", "answer", "error", "event", "frame", "id", "limit", "read", "refusal", "resent", "sent")
-
-    def __init__(self, id: int, frame: bytes, limit: float, *, read: bool, again: bool) -> None:
-        self.id = id
-        self.frame = frame
-        self.read = read
-        self.again = again or read
-        self.limit = limit
-        self.sent = False
-        self.resent = False
-        self.event = anyio.Event()
-        self.answer: p.Answer | None = None
-        self.refusal: p.Fail | None = None
-        self.error: KvError | None = None
-
-    @property
-    def outcome(self) -> str:
-        """What is known of its effect, if no answer comes."""
-        return UNKNOWN if (self.sent or self.resent) and not self.read else NOT_DONE
-
-    def fail(self, err: KvError) -> None:
-        self.error = err
-        self.event.set()
-
-
 class Session:
     """See the module's text. `hello` opens each connection, `random` gives numbers of [0, 1) for the back-off."""
 
@@ -109,7 +82,7 @@ class Session:
         self._hello: Final = framed(hello)
         self._random: Final = random
         self._connection: Connection | None = None
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, Call] = {}
         self._streams: dict[int, Fed] = {}
         self._last_id = 0
         self._failures: dict[Address, KvError] = {}
@@ -229,11 +202,11 @@ class Session:
         self._pinged = None
         self._tried.set()
         self._wake.set()
-        for call in self._calls.values():
+        for call in list(self._calls.values()):
             call.refusal = None
             self._post(call)
-        for stream in list(self._streams.values()):
-            self.send(stream.request())
+        for id, stream in list(self._streams.items()):
+            self._ask(id, stream)
 
     def _down(self, address: Address) -> None:
         """The connection is gone, or did not come about."""
@@ -267,7 +240,7 @@ class Session:
         elif message.id == 0 and isinstance(message, p.Fail):
             raise error(message.code, message.message, message.fields)
 
-    def _answered(self, call: _Call, message: p.Answer) -> None:
+    def _answered(self, call: Call, message: p.Answer) -> None:
         if isinstance(message, p.Fail) and message.code == "stopping":
             call.sent, call.refusal = False, message  # nothing was done: it goes to the next connection, if in time
             self._calls[call.id] = call
@@ -296,10 +269,11 @@ class Session:
             raise unavailable(f"{self.options.max_calls} calls are under way already")
         id = self.next_id()
         try:
-            frame = framed(make(id))
+            message = make(id)
+            frame = framed(message)
         except FrameError as err:
             raise error("too_large", str(err)) from None
-        call = _Call(id, frame, anyio.current_time() + timeout_s, read=read, again=again)
+        call = Call(id, type(message), frame, anyio.current_time() + timeout_s, read=read, again=again)
         self._calls[id] = call
         self._post(call)
         if call.limit < self._look_at:
@@ -309,11 +283,15 @@ class Session:
         finally:
             if self._calls.pop(id, None) is not None and call.sent:
                 self.send(p.Cancel(id))
-        return _result(call)
+        return result_of(call)
 
-    def _post(self, call: _Call) -> None:
+    def _post(self, call: Call) -> None:
         """Send a call, if there is a connection with room; if not, it waits for either."""
         if self._connection is None or call.sent:
+            return
+        if (why := self._too_old(call.kind)) is not None:
+            self._calls.pop(call.id, None)
+            call.fail(unavailable(str(why), UNKNOWN) if call.outcome == UNKNOWN else why)
             return
         call.sent = self._connection.queue(call.frame)
         if not call.sent:
@@ -362,7 +340,23 @@ class Session:
             raise self._closed
         self._streams[id] = stream
         if self._connection is not None:
-            self.send(stream.request())
+            self._ask(id, stream)
+
+    def _ask(self, id: int, stream: Fed) -> None:
+        request = stream.request()
+        if (why := self._too_old(type(request))) is None:
+            self.send(request)
+        else:
+            self._streams.pop(id, None)
+            stream.fail(why)
+
+    def _too_old(self, kind: type[p.Message]) -> KvError | None:
+        """Why the node at the other end is not asked that; None if it may be."""
+        node = self.node
+        if node is None or is_served(kind, node):
+            return None
+        what = kind.__name__.lower()
+        return error("too_old", f"the node {node.name} is too old for {what!r}; upgrade it, or ask a newer one")
 
     def forget(self, id: int, *, cancel: bool) -> None:
         """A stream is over; `cancel` if the node does not know."""
@@ -412,20 +406,6 @@ class Session:
             connection.close(f"nothing was heard for {now - self._heard:.1f} s")
             return float("inf")
         return self._pinged + wait
-
-
-def _result(call: _Call) -> p.Answer:
-    if call.error is not None:
-        raise call.error
-    answer = call.answer
-    assert answer is not None
-    if isinstance(answer, p.Fail):
-        fields: dict[str, Any] = answer.fields
-        if call.resent and answer.code == "cas_failed":
-            # It may have been its own first try that changed the entry.
-            raise unavailable("the connection broke, and the write could not be repeated", UNKNOWN)
-        raise error(answer.code, answer.message, fields)
-    return answer
 
 
 def _unfit(address: Address, err: Exception) -> KvError:

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import ClassVar, Final, get_args
 
 import msgspec
 
 from kvnode.codec.framing import frame
 from kvnode.core.ticks import Known, Ticks, is_incarnation
 
-from .protocol import PROTOCOL_MAX, PROTOCOL_MIN, Answer, ClientHello, Message, Ranges, Request
+from .protocol import PROTOCOL_MAX, PROTOCOL_MIN, Answer, ClientHello, Message, Ranges, Request, ServerHello
 
 FIRST_TAG: Final = 64
 """Tags of clients' messages start here."""
 
 
 class WireError(ValueError):
-    """Bytes from the other side that are no message of this protocol."""
+    """Bytes from the other side that are no message of this protocol. `code` is what they are refused with."""
+
+    code: ClassVar[str] = "bad_request"
+
+
+class TooOld(WireError):
+    """A request that a later version has added."""
+
+    code: ClassVar[str] = "too_old"
 
 
 encode_part: Final = msgspec.msgpack.Encoder().encode
 """Encode a part of a message, to be put in as :class:`msgspec.Raw`."""
 _requests: Final[msgspec.msgpack.Decoder[Request]] = msgspec.msgpack.Decoder(Request)
+LAST_REQUEST: Final = max(kind.__struct_config__.tag for kind in get_args(Request))
+"""The highest tag of a request, for the node's hello."""
 _answers: Final[msgspec.msgpack.Decoder[Answer]] = msgspec.msgpack.Decoder(Answer)
 _hello: Final = msgspec.msgpack.Decoder(ClientHello)
 _head: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
@@ -61,10 +71,13 @@ def _tag(payload: bytes) -> int | None:
 
 
 def decode_request(payload: bytes) -> Request:
-    """A request. Raises WireError."""
+    """A request. Raises WireError, TooOld for one of a kind that this version does not know."""
     try:
         return _requests.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as err:
+        tag = _tag(payload)
+        if tag is not None and tag > LAST_REQUEST:
+            raise TooOld(f"this node is too old for the request {tag}; upgrade it") from None
         raise WireError(f"not a request: {err}") from None
 
 
@@ -96,6 +109,12 @@ def choose_protocol(low: int, high: int) -> int | None:
     """The version to speak with a client that speaks `low` to `high`; None if there is none in common."""
     best = min(high, PROTOCOL_MAX)
     return best if best >= max(low, PROTOCOL_MIN) else None
+
+
+def is_served(kind: type[Message], node: ServerHello) -> bool:
+    """Whether this node, by its hello, takes requests of this kind."""
+    tag = kind.__struct_config__.tag
+    return not isinstance(tag, int) or tag <= node.requests
 
 
 # -- shared rules --------------------------------------------------------------------------------------------

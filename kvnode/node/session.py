@@ -18,7 +18,7 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from kvnode.client import protocol as p
-from kvnode.client.wire import WireError, decode_request, framed, id_of, known_of
+from kvnode.client.wire import LAST_REQUEST, WireError, decode_request, framed, id_of, known_of
 from kvnode.codec.framing import HEADER_BYTES, FrameError
 from kvnode.core.entry import decode_record
 from kvnode.core.path import path_key

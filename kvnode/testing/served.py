@@ -11,7 +11,7 @@ import anyio
 from kvnode.client import Client, connect
 from kvnode.client import protocol as p
 from kvnode.client.session import Options
-from kvnode.client.wire import decode_request, first_frame, framed
+from kvnode.client.wire import LAST_REQUEST, decode_request, first_frame, framed
 from kvnode.node.clients import ClientServer
 from kvnode.node.frames import Frames
 from kvnode.node.session import ClientLimits
@@ -77,9 +77,9 @@ class ScriptedNode:
         for message in messages:
             assert self.connection.queue(framed(message))
 
-    def welcome(self, name: str = "scripted") -> None:
-        """Answer the hello."""
-        self.send(p.ServerHello(1, name, 1))
+    def welcome(self, name: str = "scripted", requests: int = LAST_REQUEST) -> None:
+        """Answer the hello; `requests` is the highest tag of a request that it claims to take."""
+        self.send(p.ServerHello(1, name, 1, requests=requests))
 
     async def idle(self) -> None:
         """Stay silent until the client goes away."""

@@ -459,6 +459,32 @@ async def test_answers_nobody_asked_for_and_unknown_ones_are_ignored() -> None:
         assert len(seen) == 1
 
 
+async def old(node: ScriptedNode) -> None:
+    """A node of version 0.1, which would refuse what it does not know as nonsense."""
+    node.welcome(requests=p.REQUESTS_OF_0_1)
+    request = await node.next()
+    node.send(p.Done(request.id, {"old": True}))
+    await node.idle()
+
+
+async def test_an_old_node_is_not_asked_what_it_cannot_know() -> None:
+    async with client_of(old) as (client, _):
+        with pytest.raises(Refused, match="node scripted is too old for 'compact'; upgrade it") as caught:
+            await client.compact()
+        assert caught.value.code == "too_old"
+        with pytest.raises(Refused, match="too old for 'backup'"):
+            async with client.backup() as chunks:
+                await anext(aiter(chunks))
+        assert await client.status() == {"old": True}, "nothing else was sent before"
+
+
+async def test_a_call_that_meets_an_old_node_after_a_broken_connection_does_not_claim_to_be_undone() -> None:
+    async with client_of(break_after_one, old) as (client, _):
+        with pytest.raises(Unavailable, match="too old for 'compact'") as caught:
+            await client.compact()
+        assert caught.value.outcome == errors.UNKNOWN
+
+
 async def test_a_node_that_talks_nonsense_is_left() -> None:
     async def nonsense(node: ScriptedNode) -> None:
         node.welcome()

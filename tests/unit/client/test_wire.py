@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgpack
 import msgspec
@@ -23,7 +23,7 @@ DOT = Dot(INC, 3)
 
 PINNED: list[tuple[p.Message, list[Any]]] = [
     (p.ClientHello(1, 2, "c", "a", p.Auth("m", b"d"), ("x",), ("f",)), [64, 1, 2, "c", "a", ["m", b"d"], ["x"], ["f"]]),
-    (p.ServerHello(1, "n", 5), [65, 1, "n", 5, "", None, None, [], 8388608]),
+    (p.ServerHello(1, "n", 5), [65, 1, "n", 5, "", None, None, [], 8388608, 80]),
     (p.Get(7, b"k"), [66, 7, b"k"]),
     (
         p.Batch(7, (p.Op(("a", 1), b"\x01", (DOT,), 9),), "disk", 5000, "me"),
@@ -183,3 +183,26 @@ def test_prints_differ_by_key_and_dots_and_not_by_order() -> None:
     assert wire.reading_print(b"k", [DOT, other]) == wire.reading_print(b"k", [other, DOT])
     assert wire.reading_print(b"k", []) == 0
     assert all(0 < one < 1 << 64 for one in prints)
+
+
+def test_a_request_of_a_later_version_is_told_from_nonsense() -> None:
+    with pytest.raises(wire.TooOld, match=f"this node is too old for the request {wire.LAST_REQUEST + 1}; upgrade it"):
+        wire.decode_request(msgpack.packb([wire.LAST_REQUEST + 1, 7, "of", {"a": "newer version"}]))
+    with pytest.raises(wire.WireError, match="not a request") as caught:
+        wire.decode_request(msgpack.packb([66, 7]))
+    assert not isinstance(caught.value, wire.TooOld)
+
+
+def test_a_hello_says_what_is_served() -> None:
+    old = wire.decode_answer(msgpack.packb([65, 1, "n", 5]))
+    assert isinstance(old, p.ServerHello)
+    assert wire.is_served(p.Ping, old)
+    assert not wire.is_served(p.Backup, old)
+    assert wire.is_served(p.Backup, p.ServerHello(1, "n", 5, requests=wire.LAST_REQUEST))
+
+
+def test_tags_of_requests_only_go_up() -> None:
+    """The highest tag tells a client all that a node takes."""
+    tags = [kind.__struct_config__.tag for kind in get_args(p.Request)]
+    assert tags == sorted(tags)
+    assert tags[-1] == wire.LAST_REQUEST

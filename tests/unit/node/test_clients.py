@@ -107,7 +107,7 @@ async def test_connections_are_bounded() -> None:
 @pytest.mark.parametrize(
     ("payload", "id", "code"),
     [
-        (b"\x92\x7f\x05", 5, "bad_request"),
+        (b"\x92\x7f\x05", 5, "too_old"),
         (b"\x92\x42\x05", 5, "bad_request"),
         (b"\x93\x42\x05\xa1x", 5, "bad_request"),
         (b"\xc1", 0, "bad_request"),
