@@ -8,11 +8,12 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from kvnode.core.effects import Acked, Close, Deliver, Effect, LinkId, Notify, Now, Persist, Report, Send
-from kvnode.core.messages import Message, Versions
+from kvnode.core.messages import End, Message, PathTell, Versions
 from kvnode.core.path import pattern
 from kvnode.core.replica import Replica
 
 from .disk import Disk, Image
+from .laws import check_known
 from .net import Connection
 
 if TYPE_CHECKING:
@@ -156,6 +157,8 @@ class Process:
                 message = self.world.decode(seq, data)
                 self.world.log("got", self.label, link, seq, type(message).__name__)
                 replica.receive(link, seq, message, now)
+                if isinstance(message, (End, PathTell)):
+                    check_known(self.world, self)
 
         self.feed(take)
 

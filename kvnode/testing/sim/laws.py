@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from kvnode.core.path import Path, pattern
 from kvnode.core.ticks import Dot
 
+from .ledger import has
 from .watch import live_dots
 
 if TYPE_CHECKING:
@@ -118,7 +119,37 @@ def check(world: World) -> None:
         world.broken(law, text)
     for process in world.processes():
         world.watch.check_mirror(process)
+        check_known(world, process)
     _check_writes(world)
+
+
+def check_known(world: World, process: Process) -> None:
+    """What *known* promises: each tick in it has its effect here. What is known is shown, or something that superseded
+    it is known, or it was a delete (or has expired) and may be forgotten.
+
+    A process that breaks this has been told of ranges whose versions it never got. It would not ask for them any more,
+    and would make others drop them; but at the end of a run that shows only if the last other holder happened to die in
+    between. So this is looked at whenever ranges or verdicts were taken in.
+    """
+    known, ledger, wall = process.replica.known.map, world.ledger, world.wall(latest=True)
+    for key, dots in ledger.by_key.items():
+        shown = {v.dot for v in process.replica.tree.get(key)}
+        for dot in dots:
+            write = ledger.writes[dot]
+            if dot in shown or not has(known, dot) or any(s in shown or has(known, s) for s in write.successors):
+                continue
+            if not (write.deletes_at(wall) or _may_be_lost(world, write)):
+                where = Path.from_key(key)
+                world.broken("known", f"{process.label} knows {dot} at {where}, and has nothing of it")
+
+
+def _may_be_lost(world: World, write: Write) -> bool:
+    """Whether nobody need have it: volatile, destroyed with all its copies, never stored and its writer is gone, or
+    reported.
+    """
+    host = world.hosts.get(write.host)
+    running = host is not None and host.process is not None and host.process.run == write.run
+    return write.volatile or write.excused or not (write.durable or running) or set_aside(world, write)
 
 
 def _check_writes(world: World) -> None:
@@ -134,7 +165,7 @@ def _check_writes(world: World) -> None:
     running = {(p.label, p.run) for p in world.processes()}
     for write in ledger.user_writes():
         owed = (write.durable and not write.volatile) or (write.host, write.run) in running
-        if owed and not write.excused and write.dot not in accounted and not _set_aside(world, write):
+        if owed and not write.excused and write.dot not in accounted and not set_aside(world, write):
             levels = ", ".join(sorted(write.levels)) or "nothing"
             where = Path.from_key(write.key)
             world.broken(
@@ -151,7 +182,7 @@ def _check_writes(world: World) -> None:
                 world.broken("unknown", f"nobody wrote {dot} at {Path.from_key(key)}")
 
 
-def _set_aside(world: World, write: Write) -> bool:
+def set_aside(world: World, write: Write) -> bool:
     """Where a store was cloned or set back, or a living node retired, a write may end in a report or the quarantine,
     never silently.
     """

@@ -39,6 +39,10 @@ class Write:
         """Whether it was never meant to be stored (R7)."""
         return is_volatile(self.dot.inc)
 
+    def deletes_at(self, wall: int) -> bool:
+        """Whether it ends its path: a delete, or expired by then (wall clock, milliseconds)."""
+        return self.deletes or (self.expires is not None and self.expires <= wall)
+
 
 class Ledger:
     """All writes of a run."""
@@ -83,7 +87,7 @@ class Ledger:
         if write.dot in dots or any(d in dots for d in write.successors):
             return True
         ends = (self.writes[d] for d in (write.dot, *write.successors))
-        return any(w.deletes_at(wall) and disk.knows(w.dot) for w in map(_End, ends))
+        return any(w.deletes_at(wall) and disk.knows(w.dot) for w in ends)
 
     def destroyed(self, disks: list[Disk], holders: dict[Dot, set[tuple[str, int]]], wall: int) -> None:
         """Some durable state was destroyed; `disks` is what is left, `holders` tells which processes hold what."""
@@ -126,8 +130,8 @@ class Ledger:
             shown = live.get(key, frozenset())
             for dot in reversed(dots):
                 write = self.writes[dot]
-                ended = _End(write).deletes_at(wall) and (write.durable or write.volatile)
-                ended = ended and (_has(known, dot) if known is not None else not write.past & shown)
+                ended = write.deletes_at(wall) and (write.durable or write.volatile)
+                ended = ended and (has(known, dot) if known is not None else not write.past & shown)
                 if dot in shown or ended or any(s in out for s in write.successors):
                     out.add(dot)
         return out
@@ -137,20 +141,7 @@ class Ledger:
         return (w for w in self.writes.values() if not w.key.startswith(b"\x02@\x00"))
 
 
-@dataclass(slots=True)
-class _End:
-    """A write seen as a possible end of its path."""
-
-    write: Write
-
-    @property
-    def dot(self) -> Dot:
-        return self.write.dot
-
-    def deletes_at(self, wall: int) -> bool:
-        return self.write.deletes or (self.write.expires is not None and self.write.expires <= wall)
-
-
-def _has(known: dict[Incarnation, Ticks], dot: Dot) -> bool:
+def has(known: dict[Incarnation, Ticks], dot: Dot) -> bool:
+    """Whether a dot is among known ticks."""
     ticks = known.get(dot.inc)
     return ticks is not None and dot.tick in ticks
