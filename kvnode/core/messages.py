@@ -120,6 +120,11 @@ class Ack(Message, frozen=True, array_like=True, tag=8):
 
 
 KeyRange = tuple[bytes, bytes]
+"""Keys from the first up to, not including, the second."""
+Part = tuple[bytes, bytes, int]
+"""A range with its fingerprint."""
+Leaf = tuple[bytes, bytes, tuple[tuple[bytes, int], ...]]
+"""A range with its keys that hold a value, and the fingerprint of each."""
 
 
 class PrintAsk(Message, frozen=True, array_like=True, tag=9):
@@ -134,8 +139,8 @@ class PrintTell(Message, frozen=True, array_like=True, tag=10):
     """
 
     asked: tuple[KeyRange, ...]
-    parts: tuple[tuple[bytes, bytes, int], ...]
-    leaves: tuple[tuple[bytes, bytes, tuple[tuple[bytes, int], ...]], ...]
+    parts: tuple[Part, ...]
+    leaves: tuple[Leaf, ...]
 
 
 class PathAsk(Message, frozen=True, array_like=True, tag=11):

@@ -20,8 +20,9 @@ from typing import Final
 from . import marks
 from .effects import Now
 from .entry import Siblings, Version
+from .limits import Limits
 from .link import Link, Walk
-from .messages import KeyRange, PathAsk, PathTell, PrintAsk, PrintTell, Versions
+from .messages import KeyRange, Leaf, Part, PathAsk, PathTell, PrintAsk, PrintTell, Versions
 from .path import Path, key_range_end, path_key
 from .state import State
 from .sync import SendTo, size_of
@@ -29,7 +30,7 @@ from .ticks import Dot
 from .tree import KEY_END, Tree, entry_print
 
 _ASKED_RANGES: Final = 64
-_MOST_RANGES: Final = 256
+MOST_RANGES: Final = 256
 _MOST_PATHS: Final = 4096
 """Part of the protocol: a question with more cuts the link."""
 
@@ -106,15 +107,12 @@ class Settle:
         if walk is None:
             return
         tree = self._state.tree
-        walk.ranges += [(low, high) for low, high, print_ in message.parts if self._print(low, high) != print_]
+        walk.ranges += [(low, high) for low, high, print_ in message.parts if tree.print_of(low, high) != print_]
         for low, high, listed in message.leaves:
             theirs = dict(listed)
-            mine = dict(_printed(tree, low, high))
+            mine = dict(printed(tree, low, high))
             walk.paths += sorted(k for k in theirs.keys() | mine.keys() if theirs.get(k) != mine.get(k))
         self._next(link, walk)
-
-    def _print(self, low: bytes, high: bytes) -> int:
-        return self._state.tree.print_of(low, high)
 
     def on_paths(self, link: Link, message: PathTell, now: Now) -> None:
         """Take the versions, then drop what the peer knows and does not hold."""
@@ -143,31 +141,31 @@ class Settle:
 
     def answer_prints(self, link: Link, message: PrintAsk, now: Now) -> None:
         """Fingerprints of the parts of the asked ranges; small ranges are listed."""
-        if len(message.ranges) > _MOST_RANGES:
-            raise ValueError(f"{len(message.ranges)} ranges in one question")
-        limits, tree = self._state.limits, self._state.tree
-        parts: list[tuple[bytes, bytes, int]] = []
-        leaves: list[tuple[bytes, bytes, tuple[tuple[bytes, int], ...]]] = []
-        for low, high in message.ranges:
-            if link.partial:
-                self._viewed(link, low, high, parts, leaves)
-            elif (cut := tree.split(low, high, limits.settle_parts, limits.settle_leaf)) is None:
-                leaves.append((low, high, tuple(_printed(tree, low, high))))
-            else:
-                parts += [(a, b, tree.print_of(a, b)) for a, b in cut]
-        self._send(link, PrintTell(message.ranges, tuple(parts), tuple(leaves)))
+        self._send(link, self.tell(link, message.ranges))
+
+    def tell(self, link: Link, ranges: tuple[KeyRange, ...]) -> PrintTell:
+        """The answer to a question about these ranges, as far as the peer's view goes (R8). Raises ValueError."""
+        if len(ranges) > MOST_RANGES:
+            raise ValueError(f"{len(ranges)} ranges in one question")
+        if not link.partial:
+            return tell_prints(self._state.tree, ranges, self._state.limits)
+        parts: list[Part] = []
+        leaves: list[Leaf] = []
+        for low, high in ranges:
+            self._viewed(link, low, high, parts, leaves)
+        return PrintTell(ranges, tuple(parts), tuple(leaves))
 
     def _viewed(
         self,
         link: Link,
         low: bytes,
         high: bytes,
-        parts: list[tuple[bytes, bytes, int]],
-        leaves: list[tuple[bytes, bytes, tuple[tuple[bytes, int], ...]]],
+        parts: list[Part],
+        leaves: list[Leaf],
     ) -> None:
         """The same for a partial replica: only what its view has counts (R8)."""
         limits = self._state.limits
-        shown = [(k, p) for k, p in _printed(self._state.tree, low, high) if link.sees(Path.from_key(k))]
+        shown = [(k, p) for k, p in printed(self._state.tree, low, high) if link.sees(Path.from_key(k))]
         if len(shown) <= limits.settle_leaf:
             leaves.append((low, high, tuple(shown)))
             return
@@ -207,6 +205,19 @@ class Settle:
             self._send(link, PathTell(tuple(out)))
 
 
-def _printed(tree: Tree, low: bytes, high: bytes) -> list[tuple[bytes, int]]:
+def tell_prints(tree: Tree, ranges: tuple[KeyRange, ...], limits: Limits) -> PrintTell:
+    """The fingerprints inside these ranges: large ones are cut into parts, small ones listed."""
+    parts: list[Part] = []
+    leaves: list[Leaf] = []
+    for low, high in ranges:
+        cut = tree.split(low, high, limits.settle_parts, limits.settle_leaf)
+        if cut is None:
+            leaves.append((low, high, tuple(printed(tree, low, high))))
+        else:
+            parts += [(a, b, tree.print_of(a, b)) for a, b in cut]
+    return PrintTell(ranges, tuple(parts), tuple(leaves))
+
+
+def printed(tree: Tree, low: bytes, high: bytes) -> list[tuple[bytes, int]]:
     """The keys of a range that hold a value, with their fingerprints."""
     return [(key, print_) for key, siblings in tree.scan_range(low, high) if (print_ := entry_print(siblings))]
