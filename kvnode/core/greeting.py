@@ -11,8 +11,9 @@ def misfit(hello: Hello, cluster: str, session: int) -> str | None:
     if hello.cluster != cluster:
         return f"it belongs to cluster {hello.cluster!r}, this node to {cluster!r}"
     if hello.protocol_min > PROTOCOL_MAX or hello.protocol_max < PROTOCOL_MIN:
-        theirs = f"{hello.protocol_min} to {hello.protocol_max}"
-        return f"it speaks protocol {theirs}, this node {PROTOCOL_MIN} to {PROTOCOL_MAX}: upgrade the older one"
+        theirs, ours = f"{hello.protocol_min} to {hello.protocol_max}", f"{PROTOCOL_MIN} to {PROTOCOL_MAX}"
+        older = "this node" if hello.protocol_min > PROTOCOL_MAX else f"the node {hello.name}"
+        return f"it speaks protocol {theirs}, this node {ours}: upgrade {older}"
     if hello.session == session:
         return "it is this node itself"
     return None

@@ -328,10 +328,10 @@ class Peers:
         self._driver.unlink(link.id)
         self._note_change()
         why = link.why or link.connection.why
-        if link.name:
+        if link.fatal:
+            _log.warning("peer unfit", extra={"peer": link.name, "address": link.connection.peer, "why": why})
+        elif link.name:
             _log.info("peer lost", extra={"peer": link.name, "address": link.connection.peer, "why": why})
-        elif link.fatal:
-            _log.warning("peer unfit", extra={"address": link.connection.peer, "why": why})
 
     def _note_change(self) -> None:
         self._changed.set()

@@ -304,8 +304,8 @@ def test_a_second_hello_cuts_the_link() -> None:
     ("changed", "word"),
     [
         ({"cluster": "another"}, "another"),
-        ({"protocol_min": 2, "protocol_max": 9}, "upgrade the older"),
-        ({"protocol_min": 0, "protocol_max": 0}, "upgrade the older"),
+        ({"protocol_min": 2, "protocol_max": 9}, "it speaks protocol 2 to 9, this node 1 to 1: upgrade this node"),
+        ({"protocol_min": 0, "protocol_max": 0}, "it speaks protocol 0 to 0, this node 1 to 1: upgrade the node Z"),
     ],
 )
 def test_a_peer_that_does_not_fit_is_told_for_good(changed: dict[str, Any], word: str) -> None:

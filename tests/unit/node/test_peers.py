@@ -233,6 +233,29 @@ async def test_nodes_of_one_machine_find_each_other_only_when_nobody_leads_there
         await b.until("x", 2)
 
 
+async def test_both_sides_say_in_a_line_why_a_peer_does_not_fit(caplog: pytest.LogCaptureFixture) -> None:
+    stranger = TestNode("b")
+    stranger.replica.cluster = "elsewhere"  # type: ignore[misc]  # a node of theirs is configured so
+    network = MemoryTransport()
+    with caplog.at_level("WARNING", logger="kvnode.node.peers"):
+        async with (
+            running_node(TestNode("a"), network) as a,
+            running_node(stranger, network, seeds=["a"]) as b,
+        ):
+            await eventually(lambda: len(unfit(caplog)) >= 2)
+            assert not a.linked()
+            assert b.peers is not None
+            await eventually(lambda: b.peers is not None and "'elsewhere'" in b.peers.rows()[0].error)
+    assert unfit(caplog) >= {
+        ("b", "it belongs to cluster 'elsewhere', this node to 'kvnode'"),
+        ("a", "it belongs to cluster 'kvnode', this node to 'elsewhere'"),
+    }
+
+
+def unfit(caplog: pytest.LogCaptureFixture) -> set[tuple[str, str]]:
+    return {(vars(r)["peer"], vars(r)["why"]) for r in caplog.records if r.getMessage() == "peer unfit"}
+
+
 # -- liveness ------------------------------------------------------------------------------------------------
 
 
