@@ -76,7 +76,8 @@ def run_kv(*args: str, check: bool = True, input: str | None = None) -> subproce
 class NodeProcess:
     """One node: `folder` holds its store and its log. As a context manager it is started, and killed at the end.
 
-    `peers` are addresses to dial, `args` more options of ``kv node run``. The port stays the same over restarts.
+    `peers` are addresses to dial, `args` more options of ``kv node run``. The port stays the same over restarts; a node
+    on some other host has `listen` instead, `wrapper` to be started there, and `socket` for its clients here.
     """
 
     def __init__(
@@ -86,13 +87,19 @@ class NodeProcess:
         *,
         peers: Sequence[str] = (),
         port: int | None = None,
+        listen: str = "",
+        socket: Path | None = None,
+        wrapper: Sequence[str] = (),
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.name: Final = name
         self.data: Final = folder / name
         self.log: Final = folder / f"{name}.log"
-        self.port: Final = free_port() if port is None else port
+        self.port: Final = int(listen.rpartition(":")[2]) if listen else free_port() if port is None else port
+        self.listen: Final = listen or f"127.0.0.1:{self.port}"
+        self.socket: Final = socket
+        self.wrapper: Final = tuple(wrapper)
         self.peers = tuple(peers)
         self.args = tuple(args)
         self.env = dict(env or {})
@@ -100,8 +107,8 @@ class NodeProcess:
 
     @property
     def address(self) -> str:
-        """Where it listens."""
-        return f"127.0.0.1:{self.port}"
+        """Where clients reach it."""
+        return f"unix:{self.socket}" if self.socket else self.listen
 
     @property
     def pid(self) -> int:
@@ -141,8 +148,9 @@ class NodeProcess:
     def command(self) -> list[str]:
         """The command line."""
         peers = [word for peer in self.peers for word in ("--peer", peer)]
-        own = ["--name", self.name, "--data", str(self.data), "--listen", self.address, "--socket", "none"]
-        return [sys.executable, "-m", "kvnode", "node", "run", *own, *peers, *self.args]
+        local = str(self.socket) if self.socket else "none"
+        own = ["--name", self.name, "--data", str(self.data), "--listen", self.listen, "--socket", local]
+        return [*self.wrapper, sys.executable, "-m", "kvnode", "node", "run", *own, *peers, *self.args]
 
     def _await_line(self, process: subprocess.Popen[bytes]) -> str:
         assert process.stdout is not None

@@ -2,15 +2,18 @@
 
 * *cut*: existing connections break, new ones are accepted and closed at once. Both ends notice.
 * *frozen*: connections stay, but nothing passes and no new one gets through: a pulled cable, a router that forgot.
-  Nobody is told; the ends have to find out.
+  Nobody is told; the ends have to find out. One direction can be frozen by itself.
 * *healed*: everything passes, what was held back in a frozen connection included.
+
+Besides, a connection can be broken after so many bytes, that is: in the middle of a message.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
@@ -22,19 +25,40 @@ CHUNK_BYTES: Final = 65536
 _BROKEN: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
 
+class _Gate:
+    """Lets what comes pass, or holds it back."""
+
+    def __init__(self) -> None:
+        self._open = anyio.Event()
+        self._open.set()
+
+    def set(self, *, is_open: bool) -> None:
+        if is_open:
+            self._open.set()
+        elif self._open.is_set():
+            self._open = anyio.Event()
+
+    async def passed(self) -> None:
+        """Wait until it is open."""
+        while not self._open.is_set():
+            await self._open.wait()
+
+
 class Proxy:
     """Passes what comes at `port` (loopback) on to `target_port`. Made by :func:`proxy` and :func:`proxy_thread`.
 
-    `passed_bytes` counts what went through, in both directions.
+    `passed_bytes` counts what went through, in both directions. `limit`, if set, is asked at the start of each
+    connection, for each of its directions, after how many bytes the connection breaks.
     """
 
     def __init__(self, target_port: int, port: int = 0) -> None:
         self.target_port = target_port
         self.port = port
         self.passed_bytes = 0
-        self._state = "healed"
-        self._thawed = anyio.Event()
-        self._thawed.set()
+        self.limit: Callable[[], int] | None = None
+        self._is_cut = False
+        self._there = _Gate()
+        self._back = _Gate()
         self._scopes: set[anyio.CancelScope] = set()
 
     @property
@@ -49,8 +73,8 @@ class Proxy:
 
     def cut(self) -> None:
         """Break what is there, let nothing new through."""
-        self._state = "cut"
-        self._thawed.set()
+        self.heal()
+        self._is_cut = True
         self.drop()
 
     def drop(self) -> None:
@@ -58,22 +82,25 @@ class Proxy:
         for scope in self._scopes:
             scope.cancel()
 
-    def freeze(self) -> None:
-        """Let nothing pass, and tell nobody."""
-        self._state = "frozen"
-        self._thawed = anyio.Event()
+    def freeze(self, *, there: bool = True, back: bool = True) -> None:
+        """Let nothing pass, and tell nobody. `there` is the direction to the target, `back` the other one; one that is
+        not frozen passes.
+        """
+        self._is_cut = False
+        self._there.set(is_open=not there)
+        self._back.set(is_open=not back)
 
     def heal(self) -> None:
         """Let everything pass."""
-        self._state = "healed"
-        self._thawed.set()
+        self.freeze(there=False, back=False)
 
     # -- working ---------------------------------------------------------------------------------------------
 
     async def _serve(self, near: SocketStream) -> None:
         async with near:
-            await self._thawed.wait()
-            if self._state == "cut":
+            await self._there.passed()
+            await self._back.passed()
+            if self._is_cut:
                 _break_at_close(near)
                 return
             try:
@@ -90,10 +117,10 @@ class Proxy:
         ended = 0
         scope = anyio.CancelScope()
 
-        async def one_way(source: SocketStream, sink: SocketStream) -> None:
+        async def one_way(source: SocketStream, sink: SocketStream, gate: _Gate) -> None:
             nonlocal ended
             try:
-                await self._pump(source, sink)
+                await self._pump(source, sink, gate)
                 ended += 1
             except _BROKEN:
                 scope.cancel()
@@ -102,25 +129,29 @@ class Proxy:
         try:
             with scope:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(one_way, near, far)
-                    tasks.start_soon(one_way, far, near)
+                    tasks.start_soon(one_way, near, far, self._there)
+                    tasks.start_soon(one_way, far, near, self._back)
         finally:
             self._scopes.discard(scope)
         if ended < 2:
             _break_at_close(near)
             _break_at_close(far)
 
-    async def _pump(self, source: SocketStream, sink: SocketStream) -> None:
-        """One direction, until its end, which is passed on."""
+    async def _pump(self, source: SocketStream, sink: SocketStream, gate: _Gate) -> None:
+        """One direction, until its end, which is passed on, or its limit."""
+        left = self.limit() if self.limit else sys.maxsize
         try:
-            while True:
-                data = await source.receive(CHUNK_BYTES)
-                await self._thawed.wait()
+            while left > 0:
+                data = await source.receive(min(left, CHUNK_BYTES))
+                await gate.passed()
                 await sink.send(data)
                 self.passed_bytes += len(data)
+                left -= len(data)
         except anyio.EndOfStream:
-            await self._thawed.wait()
+            await gate.passed()
             await sink.send_eof()
+        else:
+            raise anyio.BrokenResourceError
 
 
 def _break_at_close(stream: SocketStream) -> None:
@@ -155,6 +186,10 @@ class ProxyThread:
     def connections(self) -> int:
         """Connections that are open now."""
         return self._portal.call(lambda: self._inner.connections)
+
+    def limit(self, limit: Callable[[], int] | None) -> None:
+        """Let each direction of new connections break after so many bytes; None: never."""
+        self._portal.call(setattr, self._inner, "limit", limit)
 
     def cut(self) -> None:
         """Break what is there, let nothing new through."""

@@ -1,0 +1,1 @@
+"""Real nodes on real networks under load, cut and killed; a history of all that clients did; a checker for it."""
