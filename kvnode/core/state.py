@@ -25,8 +25,10 @@ from .stamp import Clock
 from .ticks import Dot, Incarnation, Known, Ticks, durable_twin, is_incarnation, is_volatile
 from .tree import Tree
 
-_MARKS: Final = "marks"
-_DOUBTED: Final = "doubted"
+MARKS_META: Final = "marks"
+"""Under this name a store holds the incarnations that are closed, as a list."""
+DOUBTED_META: Final = "doubted"
+"""Under this name a store holds whether it lost something that no peer has made up for yet: ``1`` or ``0``."""
 
 
 class State:
@@ -104,14 +106,14 @@ class State:
             self.put(key, siblings, notify=False)
             for version in siblings:
                 self.clock.observe(version.stamp, now.wall)
-        self.mark(_read_marks(loaded.meta.get(_MARKS)))
+        self.mark(_read_marks(loaded.meta.get(MARKS_META)))
         if not doubts and any(not self.known.has(v.inc, v.tick) for _, v in self.tree.versions()):
             doubts.append("a stored version is missing from the stored known ticks")
         self._rows = dict.fromkeys(unreadable)
         for text in self.quarantine.load(loaded.quarantine):
             self.report("store_doubt", "store", text)
         self._marks_changed = False
-        self.doubted = bool(doubts) or loaded.meta.get(_DOUBTED) == b"1"
+        self.doubted = bool(doubts) or loaded.meta.get(DOUBTED_META) == b"1"
         self._doubted_changed = bool(doubts)
         if doubts:
             self._doubt(doubts)
@@ -374,9 +376,9 @@ class State:
         known = {inc: self.known.map.get(inc) for inc in self._known_changed}
         learned = {inc: ticks for inc, ticks in known.items() if ticks}
         self._pending.append((self._token, learned, self.closed))
-        meta = {_MARKS: msgspec.msgpack.encode(sorted(self.closed))} if self._marks_changed else {}
+        meta = {MARKS_META: msgspec.msgpack.encode(sorted(self.closed))} if self._marks_changed else {}
         if self._doubted_changed:
-            meta[_DOUBTED] = b"1" if self.doubted else b"0"
+            meta[DOUBTED_META] = b"1" if self.doubted else b"0"
         self._rows, self._known_changed, self._marks_changed, self._doubted_changed = {}, {}, False, False
         return Persist(self._token, rows, known, meta, self.quarantine.take_changed())
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
-from kvnode.core.path import Path, PathError
 from kvnode.core.ticks import Incarnation, Ticks
 
 from .checks import Tally
 from .sqlite_errors import Damage
-from .tables import ALL, DOUBTS_KEY, KNOWN, META, QUARANTINE, ROWS, TALLY_KEY, RawRow, Table, key_number
+from .tables import ALL, DOUBTS_KEY, KNOWN, META, QUARANTINE, ROWS, TALLY_KEY, RawRow, Table, key_number, text_of_key
 
 MAX_DOUBTS: Final = 100
 """So many doubts are told one by one; the others are counted."""
@@ -91,13 +91,13 @@ class Found:
         return doubts.lines
 
 
-def inspect(db: sqlite3.Connection, where: str) -> Found:
+def inspect(db: sqlite3.Connection, where: str, tables: Sequence[Table] = ALL) -> Found:
     """Look at every row. Raises :class:`Damage` or sqlite3's errors if the file as a whole is unsound."""
     _check_file(db)
     found = Found(where)
     stored: Tally | None = None
     seen = Tally()
-    for table in ALL:
+    for table in tables:
         last: bytes | None = None
         for row in table.read(db):
             last = key = _sound_key(table, row, last)
@@ -171,7 +171,4 @@ def name_of_row(table: Table, key: bytes) -> str:
         return f"the version {int.from_bytes(key)} that was set aside"
     if table is not ROWS:
         return f"the row {key.decode(errors='replace')!r} of the table {table.name}"
-    try:
-        return f"the entry {Path.from_key(key)}"
-    except (PathError, ValueError):
-        return f"the entry with the key {key.hex()}"
+    return f"the entry {text_of_key(key)}"

@@ -12,7 +12,7 @@ import contextlib
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import PurePath
 from typing import Final
 
@@ -33,6 +33,8 @@ _LOCAL: Final = frozenset({CORRUPT, 18})
 
 Gap = tuple[bytes, bytes]
 """Keys from the first up to, not including, the second."""
+Tell = Callable[[Table, bytes], None]
+"""Gets the table and key of a row that is damaged; the key is empty if it has none."""
 Rows = Generator[RawRow, None, Gap | None]
 """Yields sound rows; gives the gap that could not be read, or None."""
 
@@ -57,13 +59,28 @@ def _copy(path: str, db: sqlite3.Connection, tally: Tally, doubts: Doubts) -> No
     """Copy all sound rows; doubts that the old store held are kept too."""
     if holds_nothing(path):
         return
+
+    def tell(table: Table, key: bytes) -> None:
+        doubts.add(f"{name_of_row(table, key)} is damaged (wrong checksum) and left out")
+
     with contextlib.closing(_open_damaged(path)) as old:
-        for table in ALL:
-            for key, record, _ in _Reader(old, table, os.path.getsize(path), doubts).rows():
-                if table is META and key == DOUBTS_KEY:
-                    _keep_doubts(record, doubts)
-                elif not (table is META and key == TALLY_KEY):
-                    table.put(db, tally, bytes(key), record)
+        for table, key, record in readable(old, os.path.getsize(path), tell):
+            if table is META and key == DOUBTS_KEY:
+                _keep_doubts(record, doubts)
+            else:
+                table.put(db, tally, key, record)
+
+
+def readable(db: sqlite3.Connection, file_bytes: int, tell: Tell) -> Iterator[tuple[Table, bytes, bytes]]:
+    """The sound rows of a damaged store of this size, but the tally, as table, key and record. `tell` gets the damaged
+    rows.
+    """
+    # Without this SQLite reads nothing of a file that is shorter than its header says.
+    db.execute("PRAGMA writable_schema = ON")
+    for table in ALL:
+        for key, record, _ in _Reader(db, table, file_bytes, tell).rows():
+            if not (table is META and key == TALLY_KEY):
+                yield table, bytes(key), record
 
 
 def _keep_doubts(record: bytes, doubts: Doubts) -> None:
@@ -73,22 +90,19 @@ def _keep_doubts(record: bytes, doubts: Doubts) -> None:
 
 
 def _open_damaged(path: str) -> sqlite3.Connection:
-    """Read-only: the damaged file stays as it is. Without ``writable_schema`` SQLite reads nothing of a file that is
-    shorter than its header says.
-    """
+    """Read-only: the damaged file stays as it is."""
     db = sqlite3.connect(f"{PurePath(path).as_uri()}?mode=ro", uri=True, isolation_level=None)
     db.text_factory = bytearray
-    db.execute("PRAGMA writable_schema = ON")
     return db
 
 
 class _Reader:
     """Reads the sound rows of one damaged table."""
 
-    def __init__(self, db: sqlite3.Connection, table: Table, file_bytes: int, doubts: Doubts) -> None:
+    def __init__(self, db: sqlite3.Connection, table: Table, file_bytes: int, tell: Tell) -> None:
         self._db: Final = db
         self._table: Final = table
-        self._doubts: Final = doubts
+        self._on_damaged: Final = tell
         self._left = file_bytes // _BYTES_PER_ROW
         self._told: set[bytes] = set()
         self._hopeless = False
@@ -166,7 +180,7 @@ class _Reader:
         key = bytes(row[0]) if self._table.has_sound_key(row) else b""
         if key not in self._told:
             self._told.add(key)
-            self._doubts.add(f"{name_of_row(self._table, key)} is damaged (wrong checksum) and left out")
+            self._on_damaged(self._table, key)
 
 
 def _less(gap: Gap, row: RawRow, *, down: bool) -> Gap:

@@ -102,7 +102,7 @@ class SqliteStore:
 
     def _connect_and_inspect(self) -> tuple[sqlite3.Connection, Found]:
         self._db = db = _connect(self.path)
-        _check_identity(db, self.path)
+        check_identity(db, self.path)
         journal = bytes(db.execute("PRAGMA journal_mode = WAL").fetchone()[0]).decode()
         if journal != "wal":
             raise StoreIOError(self.path, f"this file system takes no write-ahead log, only {journal!r}")
@@ -201,7 +201,7 @@ def _connect(path: str) -> sqlite3.Connection:
     return db
 
 
-def _check_identity(db: sqlite3.Connection, path: str) -> None:
+def check_identity(db: sqlite3.Connection, path: str) -> None:
     """Raise :class:`StoreTooNew` for a later schema, :class:`Damage` for what is no store of ours."""
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise Damage("it is not a store of kvnode")

@@ -10,6 +10,8 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any, Final
 
+from kvnode.core.path import Path, PathError
+
 from .checks import Tally, row_sum
 from .sqlite_errors import Damage
 
@@ -20,12 +22,15 @@ RawRow = tuple[Any, Any, Any]
 
 
 class Table:
-    """One table: its name, its two columns, whether its key is TEXT, and what its rows are, for people."""
+    """One table: its name, its two columns, whether its key is TEXT, and what its rows are, for people. `since` is the
+    schema that brought it.
+    """
 
-    def __init__(self, name: str, key: str, record: str, what: str, *, text: bool) -> None:
+    def __init__(self, name: str, key: str, record: str, what: str, *, text: bool, since: int = 1) -> None:
         param = "CAST(? AS TEXT)" if text else "?"
         self.name: Final = name
         self.what: Final = what
+        self.since: Final = since
         self._key_type: Final = bytearray if text else bytes
         columns = f"SELECT {key}, {record}, sum FROM {name}"
         self._read: Final = f"{columns} ORDER BY {key}"
@@ -82,7 +87,7 @@ class Table:
 ROWS: Final = Table("rows", "key", "record", "entries", text=False)
 KNOWN: Final = Table("known", "inc", "bounds", "sets of known ticks", text=True)
 META: Final = Table("meta", "key", "value", "items of identity", text=True)
-QUARANTINE: Final = Table("quarantine", "number", "record", "versions that were set aside", text=False)
+QUARANTINE: Final = Table("quarantine", "number", "record", "versions that were set aside", text=False, since=2)
 ALL: Final = (ROWS, KNOWN, META, QUARANTINE)
 
 
@@ -96,6 +101,14 @@ def key_number(key: bytes) -> int:
     if len(key) != 8:
         raise ValueError(f"a number of {len(key)} bytes")
     return int.from_bytes(key, "big")
+
+
+def text_of_key(key: bytes) -> str:
+    """The path of a row of entries, as people write it; its bytes in hex if it is none."""
+    try:
+        return str(Path.from_key(key))
+    except (PathError, ValueError):
+        return key.hex()
 
 
 def put_tally(db: sqlite3.Connection, tally: Tally) -> None:
