@@ -2,160 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
-import threading
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
-import anyio
 import pytest
 
-from kvnode.client import Client, KvError, Unavailable, connect
-from kvnode.core.ticks import Dot
+from kvnode.client import Unavailable
 from kvnode.testing.processes import NodeProcess, ProcessError, run_kv
-from kvnode.testing.proxy import ProxyThread, proxy_thread
+from tests.support.nodes import Three, Writer, ask, equal_dumps, linked, put, status, values, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
-
-WAIT_S = 60.0
-T = TypeVar("T")
-
-
-def wait_for(check: Callable[[], bool], what: str) -> None:
-    """Poll what only a request can tell."""
-    until = time.monotonic() + WAIT_S
-    while not check():
-        assert time.monotonic() < until, f"not in time: {what}"
-        time.sleep(0.05)
-
-
-def ask(node: NodeProcess, question: Callable[[Client], Awaitable[T]]) -> T:
-    """One request, without the cost of a command."""
-
-    async def main() -> T:
-        async with connect(node.address, author="test") as kv:
-            return await question(kv)
-
-    return anyio.run(main)
-
-
-def put(node: NodeProcess, path: str, value: Any, ack: str = "disk") -> None:
-    ask(node, lambda kv: kv.set(path, value, ack=ack, timeout=30))
-
-
-def status(node: NodeProcess) -> dict[str, Any]:
-    return ask(node, lambda kv: kv.status())
-
-
-def linked(node: NodeProcess) -> set[str]:
-    return {peer["name"] for peer in status(node)["peers"] if peer["state"] == "linked"}
-
-
-async def _rows(kv: Client) -> list[tuple[str, frozenset[Dot]]]:
-    async with kv.tree() as rows:
-        return [(str(row.path), row.dots) async for row in rows]
-
-
-def equal_dumps(*nodes: NodeProcess) -> str:
-    """Wait until all nodes have the same; gives the dump, which is byte-equal on each."""
-    wait_for(lambda: len({str(ask(node, _rows)) for node in nodes}) == 1, "equal trees")
-    first, *others = [node.dump() for node in nodes]
-    for other in others:
-        assert other == first
-    return first
-
-
-def values(dump: str) -> dict[str, list[Any]]:
-    """The live values by path."""
-    rows = [json.loads(line) for line in dump.splitlines()]
-    return {row["path"]: [version["value"] for version in row["versions"]] for row in rows if "path" in row}
-
-
-class Writer:
-    """Writes ``w.NAME.nNUMBER`` to a node, over and over, from a thread; remembers what was acknowledged."""
-
-    def __init__(self, node: NodeProcess) -> None:
-        self.acknowledged: dict[str, int] = {}
-        self._node = node
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: anyio.run(self._write))
-
-    async def _write(self) -> None:
-        async with connect(self._node.address, author="writer", patient=True) as kv:
-            number = 0
-            while not self._stop.is_set():
-                number += 1
-                path = f"w.{self._node.name}.n{number % 500}"
-                try:
-                    await kv.set(path, number, timeout=1.0)
-                except KvError:
-                    self.acknowledged.pop(path, None)  # this may have been made, or not: either is right
-                    await anyio.sleep(0.02)
-                else:
-                    self.acknowledged[path] = number
-
-    def __enter__(self) -> Writer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def wait(self, more: int = 50) -> None:
-        """Until it has had some more success."""
-        want = self._most() + more
-        wait_for(lambda: self._most() >= want, "writes on " + self._node.name)
-
-    def _most(self) -> int:
-        return max(list(self.acknowledged.values()), default=0)
-
-
-class Three:
-    """Nodes a, b, c, each linked to each through a proxy: b dials a; c dials a and b."""
-
-    def __init__(self, stack: ExitStack, folder: Path, backend: str) -> None:
-        args = ("--backend", backend)
-        self.a = NodeProcess("a", folder, args=args)
-        self.b = NodeProcess("b", folder, args=args)
-        self.c = NodeProcess("c", folder, args=args)
-        self.between: dict[str, ProxyThread] = {
-            "ab": stack.enter_context(proxy_thread(self.a.port)),
-            "ac": stack.enter_context(proxy_thread(self.a.port)),
-            "bc": stack.enter_context(proxy_thread(self.b.port)),
-        }
-        self.b.peers = (self.between["ab"].address,)
-        self.c.peers = (self.between["ac"].address, self.between["bc"].address)
-        with ThreadPoolExecutor() as threads:
-            list(threads.map(stack.enter_context, self.all))
-
-    @property
-    def all(self) -> tuple[NodeProcess, NodeProcess, NodeProcess]:
-        return self.a, self.b, self.c
-
-    def wait_linked(self) -> None:
-        for node in self.all:
-            others = {other.name for other in self.all} - {node.name}
-            wait_for(partial(self._has_links, node, others), f"links of {node.name}")
-
-    def _has_links(self, node: NodeProcess, others: set[str]) -> bool:
-        return linked(node) == others
-
-    def cut_off_c(self) -> None:
-        for name in ("ac", "bc"):
-            self.between[name].cut()
-        wait_for(lambda: linked(self.c) == set(), "c to be alone")
-
-    def heal(self) -> None:
-        for one in self.between.values():
-            one.heal()
 
 
 def on(*backends: str) -> pytest.MarkDecorator:
@@ -199,9 +58,7 @@ def test_kill_one_cut_one_off_write_on_both_sides_heal(three: Three) -> None:
     assert "room.gone" not in found
     assert found["room.after"] == ["the crash"]
     for writer in (on_a, on_b, on_c):
-        assert writer.acknowledged
-        lost = {path: value for path, value in writer.acknowledged.items() if found.get(path) != [value]}
-        assert not lost
+        writer.check(found)
     for node in three.all:
         assert status(node)["conflicts"] == 1
     put(b, "room.temp", 23.0)
@@ -274,7 +131,7 @@ def test_sigterm_ends_a_node_in_order(tmp_path: Path) -> None:
             assert node.terminate() == 0
         node.start()
         found = values(node.dump())
-        assert {path: [value] for path, value in writer.acknowledged.items()}.items() <= found.items()
+        writer.check(found)
     assert "error" not in node.read_log()
 
 
