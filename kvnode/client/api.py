@@ -21,6 +21,7 @@ from kvnode.transport.tcp import TcpTransport
 
 from . import protocol as p
 from .errors import NotFound, ProtocolError, refused, unavailable
+from .inspection import Inspection
 from .items import Absent, Del, Put, Reading, Written, reading_of
 from .session import Options, Session
 from .streams import RESUME_WAIT_S, BackupStream, DumpStream, EventStream, Scope, TreeStream, WatchStream
@@ -92,6 +93,11 @@ class Client:
     def is_connected(self) -> bool:
         """Whether there is a connection now."""
         return self._session.node is not None
+
+    @property
+    def inspection(self) -> Inspection:
+        """Calls for looking after the node: comparing trees, the quarantine, diagnosis."""
+        return Inspection(self._session)
 
     # -- reading ---------------------------------------------------------------------------------------------
 

@@ -189,7 +189,8 @@ def _path(elements: tuple[str | int, ...]) -> Path:
     return _new_tuple(Path, elements)
 
 
-def _value(data: bytes) -> Any:
+def value_of(data: bytes) -> Any:
+    """A value from its bytes; :class:`Undecodable` if they are none."""
     try:
         return unpack(data)
     except ValueCodecError as err:
@@ -200,7 +201,7 @@ def _sibling(path: Path, sib: Sib, live: bool, flags: int) -> Sibling:
     body = sib.body
     value: Any = ABSENT
     if live:
-        value = OMITTED if flags & KEYS else _value(bytes(body.value))
+        value = OMITTED if flags & KEYS else value_of(bytes(body.value))
     return Sibling(path, value, Dot(sib.inc, sib.tick), body.stamp, body.author, body.principal, body.expiry)
 
 
@@ -227,7 +228,7 @@ def _fill(kind: type[_R], row: Row) -> _R:
     if live and row.flags & KEYS:
         value = OMITTED
     elif live:
-        value = _value(bytes(body.value) if row.value is None else row.value)
+        value = value_of(bytes(body.value) if row.value is None else row.value)
     dot = Dot(first.inc, first.tick)
     fields = (path, value, dot, body.stamp, body.author, body.principal, body.expiry)
     if len(row.siblings) == 1 and not row.flags:
@@ -240,4 +241,4 @@ def _fill(kind: type[_R], row: Row) -> _R:
 
 def event_of(row: EventRow) -> EventItem:
     """An event from the wire."""
-    return EventItem(_path(row.path), _value(row.value), row.author, row.node, row.seq, row.session, row.principal)
+    return EventItem(_path(row.path), value_of(row.value), row.author, row.node, row.seq, row.session, row.principal)

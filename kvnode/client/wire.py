@@ -11,6 +11,7 @@ import msgspec
 from kvnode.codec.framing import frame
 from kvnode.core.ticks import Known, Ticks, is_incarnation
 
+from .inspect_protocol import InspectRequest
 from .protocol import PROTOCOL_MAX, PROTOCOL_MIN, Answer, ClientHello, Message, Ranges, Request, ServerHello
 
 FIRST_TAG: Final = 64
@@ -31,8 +32,9 @@ class TooOld(WireError):
 
 encode_part: Final = msgspec.msgpack.Encoder().encode
 """Encode a part of a message, to be put in as :class:`msgspec.Raw`."""
-_requests: Final[msgspec.msgpack.Decoder[Request]] = msgspec.msgpack.Decoder(Request)
-LAST_REQUEST: Final = max(kind.__struct_config__.tag for kind in get_args(Request))
+AnyRequest = Request | InspectRequest
+_requests: Final[msgspec.msgpack.Decoder[AnyRequest]] = msgspec.msgpack.Decoder(AnyRequest)
+LAST_REQUEST: Final = max(kind.__struct_config__.tag for kind in get_args(AnyRequest))
 """The highest tag of a request, for the node's hello."""
 _answers: Final[msgspec.msgpack.Decoder[Answer]] = msgspec.msgpack.Decoder(Answer)
 _hello: Final = msgspec.msgpack.Decoder(ClientHello)
@@ -70,7 +72,7 @@ def _tag(payload: bytes) -> int | None:
     return payload[start]
 
 
-def decode_request(payload: bytes) -> Request:
+def decode_request(payload: bytes) -> AnyRequest:
     """A request. Raises WireError, TooOld for one of a kind that this version does not know."""
     try:
         return _requests.decode(payload)

@@ -14,6 +14,7 @@ from kvnode.transport.base import Connection
 
 from .driver import Driver
 from .frames import Frames
+from .inspecting import Inspector
 from .rows import RowEncoder
 from .session import ClientLimits, ClientSession, Shared
 from .streams import EventStream, event_row
@@ -28,6 +29,7 @@ class ClientServer:
         driver: Driver,
         *,
         limits: ClientLimits | None = None,
+        inspector: Inspector | None = None,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.driver: Final = driver
@@ -36,6 +38,7 @@ class ClientServer:
         self.key_encoder: Final = RowEncoder(driver.replica, wall_ms, values=False)
         self.watches: Final = WatchIndex()
         self.events: Final[dict[EventStream, None]] = {}
+        self.inspector: Final = inspector or Inspector(driver)
         self._sessions: Final[dict[ClientSession, None]] = {}
         self._remove: Final = (driver.on_notify(self._notify), driver.on_deliver(self._deliver))
 
@@ -49,7 +52,7 @@ class ClientServer:
             await _refuse(connection, "limit", f"this node serves {self.limits.connections} clients already")
             return
         encoders = (self.encoder, self.key_encoder)
-        shared = Shared(self.driver, self.limits, encoders, self.watches, self.events, self.status)
+        shared = Shared(self.driver, self.limits, encoders, self.watches, self.events, self.status, self.inspector)
         session = ClientSession(shared, connection, frames, hello)
         self._sessions[session] = None
         try:

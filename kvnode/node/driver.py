@@ -224,6 +224,10 @@ class Driver:
 
         return remove
 
+    def now(self) -> Now:
+        """The time, by this node's clock."""
+        return self._clock()
+
     def report(self, kind: str, subject: str, text: str, *, resolved: bool = False) -> None:
         """Add to :attr:`reports` from outside the replica."""
         self.reports.take(Report(kind, subject, text, resolved), self._clock())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import anyio
@@ -28,6 +29,7 @@ from .acks import parse_ack
 from .driver import Driver
 from .errors import NodeError, RefusedError
 from .frames import Frames
+from .inspecting import Answer, Inspector
 from .jobs import Jobs
 from .loading import take_in
 from .requests import (
@@ -85,6 +87,7 @@ class Shared(NamedTuple):
     watches: WatchIndex
     events: dict[EventStream, None]
     status: Callable[[], dict[str, Any]]
+    inspector: Inspector
 
 
 class ClientSession:
@@ -121,6 +124,7 @@ class ClientSession:
             p.Cancel: self._cancel,
             p.Resync: self._resync,
             p.Ping: self._ping,
+            **{kind: partial(self._inspect, answer) for kind, answer in shared.inspector.answers.items()},
         }
 
     @property
@@ -306,6 +310,17 @@ class ClientSession:
             return p.Done(request.id, new)
 
         self._later(request.id, load)
+
+    def _inspect(self, answer: Answer, request: Any) -> None:
+        """One of the requests for looking after the node."""
+
+        async def inspect() -> p.Message:
+            try:
+                return p.Done(request.id, await answer(request, self._author))
+            except RequestError as err:
+                return p.Fail(request.id, err.code, str(err))
+
+        self._later(request.id, inspect)
 
     # -- streams ---------------------------------------------------------------------------------------------
 

@@ -23,8 +23,8 @@ NAMES = {
     "connect", "errors", "parse_address",
 }  # fmt: skip
 CALLS = {
-    "backup", "batch", "compact", "conflicts", "delete", "dump", "events", "gc_explain", "get", "is_connected", "load",
-    "node", "retire", "send", "set", "status", "tree", "watch",
+    "backup", "batch", "compact", "conflicts", "delete", "dump", "events", "gc_explain", "get",
+    "inspection", "is_connected", "load", "node", "retire", "send", "set", "status", "tree", "watch",
 }  # fmt: skip
 INC = "attic~0123456789abcdef"
 

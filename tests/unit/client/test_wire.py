@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvnode.client import inspect_protocol as ip
 from kvnode.client import protocol as p
 from kvnode.client import wire
 from kvnode.codec import peer
@@ -47,6 +48,14 @@ PINNED: list[tuple[p.Message, list[Any]]] = [
     (p.Ping(7), [80, 7]),
     (p.Backup(7, 10), [81, 7, 10]),
     (p.Compact(7), [82, 7]),
+    (ip.Prints(7, ("a",), ((b"k", b"l"),), (), True), [88, 7, ["a"], [[b"k", b"l"]], [], True]),
+    (ip.Held(7, ("a",), (b"k",)), [89, 7, ["a"], [b"k"]]),
+    (ip.Lacks(7, {INC: (1, 3)}, 50), [90, 7, {INC: [1, 3]}, 50]),
+    (ip.Verify(7, ("a",), "n", 50), [91, 7, ["a"], "n", 50]),
+    (ip.Aside(7, 3, None), [92, 7, 3, None]),
+    (ip.Restore(7, 3, True, "disk", 50), [93, 7, 3, True, "disk", 50, None]),
+    (ip.Discard(7, (3,)), [94, 7, [3]]),
+    (ip.Diagnose(7, True), [95, 7, True]),
     (p.Wrote(7, ((INC, 3, 65536),)), [97, 7, [[INC, 3, 65536]]]),
     (p.Done(7, {"a": 1}), [98, 7, {"a": 1}]),
     (p.Fail(7, "code", "text", {"a": 1}), [99, 7, "code", "text", {"a": 1}]),
@@ -203,6 +212,6 @@ def test_a_hello_says_what_is_served() -> None:
 
 def test_tags_of_requests_only_go_up() -> None:
     """The highest tag tells a client all that a node takes."""
-    tags = [kind.__struct_config__.tag for kind in get_args(p.Request)]
+    tags = [kind.__struct_config__.tag for kind in get_args(wire.AnyRequest)]
     assert tags == sorted(tags)
     assert tags[-1] == wire.LAST_REQUEST
