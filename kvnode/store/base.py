@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final, Protocol
+from typing import BinaryIO, ClassVar, Final, Protocol
 
 from kvnode.core.effects import Loaded, Persist
 from kvnode.core.ticks import Incarnation, Ticks
@@ -41,6 +41,16 @@ class Store(Protocol):
 
         Raises :class:`StoreError`; then nothing of it is stored, and the same commit may be tried again. (A disk that
         failed may still have written all of it, and show it to the next process if it is not tried again.)
+        """
+
+    def backup(self) -> BinaryIO:
+        """A copy of all that is committed, as the bytes of a store file of its own (see :mod:`.backup`): open at its
+        start, and without a name, so that it is gone with its reader. Raises :class:`StoreError`.
+        """
+
+    def compact(self) -> tuple[int, int]:
+        """Give room that is no longer needed back to the file system; gives the bytes on disk before and after. Rows
+        of a load cannot be read any further. Raises :class:`StoreError`; nothing that was stored is lost then.
         """
 
     def close(self) -> None:
@@ -114,6 +124,15 @@ class StoreTooNew(StoreError):
         )
         self.found = found
         self.supported = supported
+
+
+class StoreExists(StoreError):
+    """There is something already where a new file was to be."""
+
+    code = "store_exists"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "is there already", "choose another place, or replace it with --force")
 
 
 class StoreLocked(StoreError):

@@ -18,10 +18,11 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable
-from typing import Final
+from typing import BinaryIO, Final
 
 from .checks import Tally
 from .migrations import migrate
+from .sqlite_errors import FAILURES, from_sqlite, is_damage
 from .tables import put_tally
 
 SIDE_FILES: Final = ("-wal", "-journal", "-shm")
@@ -31,6 +32,8 @@ DIRECTORY_MODE: Final = 0o700
 MAX_KEPT: Final = 3
 """Damaged files that are kept to be looked at, and as many that were replaced; older ones go."""
 
+BACKUP: Final = ".backup"
+"""Ends the name under which a copy of an open store is made."""
 SALVAGED: Final = "salvaged"
 RESTORED: Final = "restored"
 ASIDE: Final = {SALVAGED: "damaged", RESTORED: "replaced"}
@@ -94,9 +97,10 @@ def holds_nothing(path: str) -> bool:
 
 
 def finish_swaps(path: str) -> None:
-    """Go on where a process that died in :func:`replace` stopped."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{path}.new")
+    """Go on where a process that died in :func:`replace` stopped; remove what one that died in a build left."""
+    for unfinished in (f"{path}.new", f"{path}{BACKUP}"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(unfinished)
     for kind in ASIDE:
         for number in _numbers(path, kind):
             _swap(path, kind, number)
@@ -163,6 +167,34 @@ def filled(fill: Fill) -> Make:
         db.execute("COMMIT")
 
     return make
+
+
+def copy_of(source: sqlite3.Connection, path: str) -> Make:
+    """Makes a copy of the open store at `path`, of one moment, that needs no log beside it."""
+
+    def make(db: sqlite3.Connection) -> None:
+        try:
+            source.backup(db)
+        except FAILURES as error:
+            if is_damage(error):  # it is the source's; any other is the disk's that is written to
+                raise from_sqlite(path, error) from error
+            raise
+        db.execute("PRAGMA journal_mode = DELETE")
+
+    return make
+
+
+def nameless(path: str, make: Make) -> BinaryIO:
+    """A complete store in a new file, open for reading, that has no name any more; what a process that died left at
+    `path` is removed first.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    build(path, make)
+    try:
+        return open(path, "rb")
+    finally:
+        os.unlink(path)
 
 
 def _sync(path: str) -> None:

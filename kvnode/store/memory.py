@@ -7,14 +7,22 @@ close or crash the one, open another on the same disk, put a backup back or clon
 from __future__ import annotations
 
 import os
+import sqlite3
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 from kvnode.core.effects import Loaded, Persist
 from kvnode.core.ticks import Incarnation, Ticks
 
+from . import files
 from .base import Batch, StoreError, StoreLocked
+from .checks import Tally
+from .inspection import encode_plain
+from .sqlite import put_batch
+from .sqlite_errors import reported
+from .tables import DOUBTS_KEY, META
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -119,6 +127,23 @@ class MemoryStore:
         self._check_open()
         self.disk.apply([*self._staged, *batches])
         self._staged.clear()
+
+    def backup(self) -> BinaryIO:
+        """See :meth:`Store.backup`."""
+        self._check_open()
+        with tempfile.TemporaryDirectory() as directory, reported(self.disk.name):
+            return files.nameless(os.path.join(directory, "copy"), files.filled(self._fill))
+
+    def _fill(self, db: sqlite3.Connection, tally: Tally) -> None:
+        disk = self.disk
+        put_batch(db, tally, Batch([Persist(0, disk.rows, disk.known, disk.meta, disk.quarantine)]))
+        if disk.doubts:
+            META.put(db, tally, DOUBTS_KEY, encode_plain(disk.doubts))
+
+    def compact(self) -> tuple[int, int]:
+        """See :meth:`Store.compact`. There is no file."""
+        self._check_open()
+        return 0, 0
 
     def stage(self, batch: Persist) -> None:
         """Take a transaction that is not durable yet."""

@@ -15,7 +15,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import BinaryIO, Final
 
 from kvnode.core.effects import Loaded, Persist
 
@@ -145,12 +145,11 @@ class SqliteStore:
 
     def commit(self, batches: Sequence[Persist]) -> None:
         """See :meth:`Store.commit`."""
-        if self._db is None:
-            raise RuntimeError("load() opens the store; it comes before anything else")
+        db = self._opened()
         self._stop_reading()
         batch = Batch(batches)
         if batch:
-            self._write(self._db, batch)
+            self._write(db, batch)
 
     def _write(self, db: sqlite3.Connection, batch: Batch) -> None:
         try:
@@ -158,7 +157,7 @@ class SqliteStore:
             tally = self._tally.copy()
             if self._repair is not None:
                 _remove_damaged(db, tally, self._repair)
-            _put_batch(db, tally, batch)
+            put_batch(db, tally, batch)
             put_tally(db, tally)
             db.execute("COMMIT")
         except BaseException as error:
@@ -176,6 +175,36 @@ class SqliteStore:
         if db.in_transaction:
             with contextlib.suppress(*FAILURES):
                 db.execute("ROLLBACK")
+
+    # -- upkeep ----------------------------------------------------------------------------------------------
+
+    def backup(self) -> BinaryIO:
+        """See :meth:`Store.backup`. The copy lies in the store's directory while it is read."""
+        with reported(self.path):
+            return files.nameless(f"{self.path}{files.BACKUP}", files.copy_of(self._opened(), self.path))
+
+    def compact(self) -> tuple[int, int]:
+        """See :meth:`Store.compact`. Needs room for a second copy on this disk, and one where temporary files go."""
+        db = self._opened()
+        self._stop_reading()
+        before = self._size()
+        with reported(self.path):
+            db.execute("PRAGMA temp_store = FILE")  # or it would take memory for the whole store
+            try:
+                db.execute("VACUUM")
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                db.execute("PRAGMA temp_store = MEMORY")
+        return before, self._size()
+
+    def _size(self) -> int:
+        log = f"{self.path}-wal"
+        return os.path.getsize(self.path) + (os.path.getsize(log) if os.path.exists(log) else 0)
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise RuntimeError("load() opens the store; it comes before anything else")
+        return self._db
 
     # -- closing ---------------------------------------------------------------------------------------------
 
@@ -221,7 +250,8 @@ def _remove_damaged(db: sqlite3.Connection, tally: Tally, found: Found) -> None:
     META.put(db, tally, DOUBTS_KEY, None)
 
 
-def _put_batch(db: sqlite3.Connection, tally: Tally, batch: Batch) -> None:
+def put_batch(db: sqlite3.Connection, tally: Tally, batch: Batch) -> None:
+    """Carry a batch out, within a transaction of the caller's."""
     for key in sorted(batch.rows):
         ROWS.put(db, tally, key, batch.rows[key])
     for inc, ticks in batch.known.items():

@@ -1,7 +1,7 @@
 """What every store must do, as a list of checks: run each with a fresh :class:`Bench`.
 
 A test module parametrizes over :data:`CONTRACT` and calls ``check(bench)``; the checks raise AssertionError. They
-need no particular test framework.
+need no particular test framework. The checks of backup and compact are in :mod:`.store_upkeep_contract`.
 """
 
 from __future__ import annotations

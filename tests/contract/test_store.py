@@ -7,14 +7,16 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from kvnode.store.base import Store, StoreFull
 from kvnode.store.memory import MemoryDisk, MemoryStore
 from kvnode.store.sqlite import FILE_NAME, SqliteStore
-from kvnode.testing import store_contract
+from kvnode.testing import store_contract, store_upkeep_contract
 from kvnode.testing.store_contract import CONTRACT, Bench, Check
+from kvnode.testing.store_upkeep_contract import UPKEEP
 
 
 class MemoryBench:
@@ -74,15 +76,16 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     return made
 
 
-@pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*CONTRACT, *UPKEEP], ids=lambda check: check.__name__)
 def test_contract(bench: Bench, check: Check) -> None:
     check(bench)
 
 
-def test_the_contract_lists_every_check() -> None:
+@pytest.mark.parametrize(("module", "listed"), [(store_contract, CONTRACT), (store_upkeep_contract, UPKEEP)])
+def test_the_contract_lists_every_check(module: ModuleType, listed: tuple[Check, ...]) -> None:
     checks = [
         f
-        for _, f in inspect.getmembers(store_contract, inspect.isfunction)
-        if f.__module__ == store_contract.__name__ and list(inspect.signature(f).parameters) == ["bench"]
+        for _, f in inspect.getmembers(module, inspect.isfunction)
+        if f.__module__ == module.__name__ and list(inspect.signature(f).parameters) == ["bench"]
     ]
-    assert set(CONTRACT) == set(checks) - {store_contract.held, store_contract.opened}
+    assert set(listed) == set(checks) - {store_contract.held, store_contract.opened}

@@ -15,7 +15,8 @@ import pytest
 from kvnode.core.path import Path as KvPath
 from kvnode.core.ticks import Ticks
 from kvnode.store.sqlite import FILE_NAME, SqliteStore
-from kvnode.testing.store_contract import Held, persist, read_all
+from kvnode.testing.store_contract import INC, Held, persist, read_all
+from tests.support.records import COUNT, entries, store_of, version
 
 RANDOM = random.Random(20)
 ROWS = {
@@ -66,3 +67,11 @@ def raw(filled: Path) -> Raw:
             return db.execute(statement, args).rowcount
 
     return run
+
+
+@pytest.fixture(scope="session")
+def sound_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a store with COUNT real entries, not to be changed."""
+    rows = entries(*(version(tick) for tick in range(1, COUNT + 1)))
+    batch = persist(1, rows, {INC: Ticks.upto(COUNT)}, {"doubted": b"0"})
+    return store_of(tmp_path_factory.mktemp("sound"), batch)

@@ -13,50 +13,21 @@ import msgspec
 import pytest
 
 from kvnode.core.effects import Persist
-from kvnode.core.entry import Version, body_of, encode_record
-from kvnode.core.path import Path as KvPath
-from kvnode.core.ticks import Dot, Ticks
+from kvnode.core.entry import encode_record
+from kvnode.core.ticks import Ticks
 from kvnode.store.base import StoreError, StoreTooNew
 from kvnode.store.check import MAX_FINDINGS, Finding, Level, Report, check
 from kvnode.store.files import PAGE_BYTES
 from kvnode.store.sqlite import FILE_NAME, SqliteStore
 from kvnode.testing.store_contract import INC, persist, refused
+from tests.support.records import COUNT, entries, path_of, store_of, version
 
-COUNT = 300
-VALUE = msgspec.msgpack.encode("x" * 200)
 Raw = Callable[..., int]
 
 
-def path_of(tick: int) -> KvPath:
-    return KvPath(("home", tick % 7, f"sensor{tick}"))
-
-
-def version(tick: int, *, path: KvPath | None = None, inc: str = INC) -> Version:
-    return Version.make(Dot(inc, tick), {}, body_of(path or path_of(tick), tick << 16, VALUE, "me"))
-
-
-def entries(*versions: Version) -> dict[bytes, bytes | None]:
-    return {v.key: encode_record((v,)) for v in versions}
-
-
-def store_of(directory: Path, *batches: Persist) -> Path:
-    store = SqliteStore(directory)
-    store.load()
-    store.commit(batches)
-    store.close()
-    return directory / FILE_NAME
-
-
-@pytest.fixture(scope="session")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once, and copied for each test."""
-    rows = entries(*(version(tick) for tick in range(1, COUNT + 1)))
-    return store_of(tmp_path_factory.mktemp("sound"), persist(1, rows, {INC: Ticks.upto(COUNT)}, {"doubted": b"0"}))
-
-
 @pytest.fixture
-def file(sound: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(sound, tmp_path / FILE_NAME))
+def file(sound_store: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(sound_store, tmp_path / FILE_NAME))
 
 
 @pytest.fixture
