@@ -36,10 +36,13 @@ $(DEV): $(RUN)
 demo: $(RUN) ## three nodes and a 1-Wire bus, a cut link, a killed node; needs nothing else
 	@$(BIN)/kv demo
 
-test: $(DEV) ## all tests; those against a real owserver only where it is installed
-	@if command -v owserver >/dev/null; then exec $(BIN)/pytest; fi; \
-	echo "make: owserver is missing, so the tests against it are left out; on Debian: apt-get install owserver ow-shell"; \
-	exec $(BIN)/pytest -m 'not owserver'
+test: $(DEV) ## all tests; those against a real counterpart only where it is installed
+	@without=; \
+	command -v owserver >/dev/null || { without="$$without and not owserver"; missing="$$missing owserver ow-shell"; }; \
+	command -v systemd-analyze >/dev/null || { without="$$without and not systemd"; missing="$$missing systemd"; }; \
+	[ -z "$$without" ] && exec $(BIN)/pytest; \
+	echo "make: the tests against these Debian packages are left out, as they are missing:$$missing"; \
+	exec $(BIN)/pytest -m "$${without# and }"
 
 sim: $(DEV) ## simulate random clusters, SEEDS=1..100, and check all laws
 	@$(BIN)/python -m kvnode.testing.sim --seeds $(SEEDS) --jobs 2

@@ -22,6 +22,8 @@ node: Final = KvGroup(
     lazy={
         "run": Lazy("node:run", "Run a node in the foreground."),
         "status": Lazy("status:status", "Show the node, its peers and its counts."),
+        "install": Lazy("install:install", "Let systemd run a node."),
+        "uninstall": Lazy("install:uninstall", "Stop a node's service and remove it."),
         "retire": Lazy("node:retire", "Take a node that will not come back out of the cluster."),
     },
     help="Run a node, or manage the members of the cluster.",

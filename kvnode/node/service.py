@@ -47,6 +47,7 @@ from .health import Probes, serve_health
 from .metrics import metrics_of, reasons_not_ready
 from .peers import Peers
 from .settings import Settings
+from .systemd import ServiceManager
 
 GREETING_TIMEOUT_S: Final = 10.0
 """A connection that says nothing for so long is closed."""
@@ -97,6 +98,7 @@ class Node:
         self._connections: set[Connection] = set()
         self._listeners: Final = listeners
         self._advertise: Final = advertise
+        self._manager: Final = ServiceManager()
         self._ended = anyio.Event()
         self._local_host = anyio.Event()
         self.peers.on_local_host = self._local_host.set
@@ -116,9 +118,15 @@ class Node:
                 tasks.start_soon(serve, listener)
             _log.info("ready", extra={"address": str(self.address), "entries": len(self.replica.tree)})
             ready(self.address)
+            self._manager.tell("READY=1", f"STATUS=serving on {self.address}")
+            tasks.start_soon(self._feed_watchdog)
             await stop.wait()
             await self._stop()
             tasks.cancel_scope.cancel()
+
+    async def _feed_watchdog(self) -> None:
+        with suppress(Stopping):
+            await self._manager.feed_watchdog(lambda: self.driver.call(lambda replica, now: None))
 
     async def _drive(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         await self.driver.run(task_status=task_status)
@@ -126,6 +134,7 @@ class Node:
 
     async def _stop(self) -> None:
         _log.info("stopping")
+        self._manager.tell("STOPPING=1")
         with anyio.move_on_after(STOP_TIMEOUT_S, shield=True):
             for listener in self._listeners:
                 await listener.aclose()
