@@ -25,6 +25,8 @@ COMMANDS: Final = {
     "tree": Lazy("listing:tree", "Show the values below a path as a tree."),
     "watch": Lazy("watch:watch", "Print the values below a path, then every change."),
     "conflicts": Lazy("conflicts:conflicts", "Paths where concurrent writes left several values."),
+    "quarantine": Lazy("quarantine:quarantine", "Values that were taken out of the tree, and getting them back."),
+    "diff": Lazy("diff:diff", "Compare what two nodes hold."),
     "event": Lazy("event:event", "Messages that are delivered and not stored."),
     "dump": Lazy("dump:dump", "Print all values in canonical form."),
     "load": Lazy("load:load", "Write the values of a dump."),

@@ -142,10 +142,10 @@ def reading_row(reading: Reading, *, conflict: bool = True) -> dict[str, Any]:
 
 def siblings_rows(reading: Reading) -> list[dict[str, Any]]:
     """All versions, the one that reads first."""
-    return [_sibling_row(s, cut=reading.cut and at > 0) for at, s in enumerate(reading.siblings)]
+    return [sibling_row(s, cut=reading.cut and at > 0) for at, s in enumerate(reading.siblings)]
 
 
-def _sibling_row(sibling: Sibling, *, cut: bool) -> dict[str, Any]:
+def sibling_row(sibling: Sibling, *, cut: bool = False) -> dict[str, Any]:
     """A version: its value, ``"deleted": true``, or ``"cut": true`` where the node left out what is too large."""
     row: dict[str, Any] = {"dot": str(sibling.dot)}
     if cut:

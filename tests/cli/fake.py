@@ -49,6 +49,9 @@ class FakeClient:
     tick: int = 100
     address: str = ""
     timeout_s: float = 0.0
+    node: str = "a"
+    inspection: Any = None
+    """In the place of kvnode.client.inspection.Inspection."""
 
     def put(self, *readings: Reading) -> FakeClient:
         """Enter these."""
