@@ -2,7 +2,8 @@
 
 An agent of kind K and name N reads its configuration at and below ``agent.K.N``, follows changes there, keeps one
 binding running for each thing it configures, and reports below ``@.errors.K.N`` and ``@.status.agent.K.N``. What a
-binding is, and how it runs, comes from its :class:`AgentKind`.
+binding is, and how it runs, comes from its :class:`AgentKind`. Of several instances with one name only the one that
+holds the claim ``@.claims.K.N`` does any of that; the others stand by.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import anyio
 
+from kvagents.framework.claim import CLAIMS, Terms
 from kvagents.framework.config import Config, Plan, Problem
 from kvagents.framework.errors import Failed
+from kvagents.framework.keeper import Keeper, Process
 from kvagents.framework.kv import Kv
 from kvagents.framework.reporter import Reporter
 from kvagents.framework.retry import DEFAULT_POLICY, UNTRIED, RetryPolicy
@@ -126,6 +129,8 @@ class AgentKind(ABC, Generic[Spec]):
     summary: ClassVar[str] = ""
     """One line for people."""
     options: ClassVar[Sequence[Option]] = ()
+    terms: ClassVar[Terms] = Terms()
+    """How its bus is claimed, and whether two holders would do harm."""
 
     @abstractmethod
     def plan(self, config: Config) -> Plan[Spec]:
@@ -149,6 +154,8 @@ class Agent(Generic[Spec]):
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
         random: Callable[[], float] = random_module.random,
         policy: RetryPolicy = DEFAULT_POLICY,
+        terms: Terms | None = None,
+        process: Process | None = None,
     ) -> None:
         self.kind = kind
         self.name = name
@@ -158,7 +165,10 @@ class Agent(Generic[Spec]):
         self._random = random
         self._policy = policy
         self._reporter = Reporter(kv, kind.kind, name, self.root, wall=wall)
-        self._reporter.facts = {"bindings": 0, "pid": os.getpid()}
+        holder = f"{kind.kind}/{name}"
+        claim = CLAIMS / (kind.kind, name)
+        self._keeper = Keeper(kv, claim, holder, terms or kind.terms, wall=wall, process=process)
+        self._reporter.facts = {"bindings": 0, "pid": os.getpid(), "session": self._keeper.session}
         self._entries: dict[Path, Any] = {}
         self._complete = False
         self._changed = anyio.Event()
@@ -166,19 +176,37 @@ class Agent(Generic[Spec]):
     async def run(self) -> None:
         """Run until cancelled. A node that is not there is waited for, for as long as it takes."""
         await self._insist(self._override, "configure")
-        await self._insist(self._reporter.load, "read the error records")
         log.info("connected", extra={"configuration": str(self.root)})
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._reporter.run)
-            tasks.start_soon(self._insist, self._watch, "watch the configuration")
-            await self._apply_for_ever(tasks)
+            tasks.start_soon(self._keeper.run)
+            while True:
+                await self._keeper.until(drives=True)
+                async with anyio.create_task_group() as driving:
+                    driving.start_soon(self._drive)
+                    await self._keeper.until(drives=False)
+                    driving.cancel_scope.cancel()
 
     async def farewell(self, kv: Kv) -> None:
         """Tell the tree that the agent has ended, after :meth:`run`. Raises KvError.
 
         `kv` is a connection of its own: the one that :meth:`run` used was cancelled along with it.
         """
-        await self._reporter.farewell(kv)
+        if self._keeper.drives:
+            await self._reporter.farewell(kv)
+            await self._keeper.release(kv)
+
+    @property
+    def drives(self) -> bool:
+        """Whether this instance holds the claim."""
+        return self._keeper.drives
+
+    async def _drive(self) -> None:
+        await self._insist(self._reporter.load, "read the error records")
+        self._changed = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._reporter.run)
+            tasks.start_soon(self._insist, self._watch, "watch the configuration")
+            await self._apply_for_ever(tasks)
 
     async def _insist(self, call: Callable[[], Any], what: str) -> None:
         """Call until it succeeds, however often the node goes away."""

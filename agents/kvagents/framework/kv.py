@@ -30,6 +30,7 @@ class Kv(Protocol):
         timeout: float,  # noqa: ASYNC109
         expect: Any = None,
         idempotent: bool = False,
+        ack: str = "disk",
     ) -> object:
         """Write `value`."""
         ...

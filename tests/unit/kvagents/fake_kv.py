@@ -77,6 +77,7 @@ class FakeKv:
         timeout: float,  # noqa: ASYNC109
         expect: Any = None,
         idempotent: bool = False,
+        ack: str = "disk",
     ) -> None:
         await self._round_trip()
         path = _path(path)
