@@ -18,6 +18,7 @@ class Exit(IntEnum):
     UNREACHABLE = 3
     REFUSED = 4
     ACK_TIMEOUT = 5
+    DIVERGED = 6
     FAILED = 70
     INTERRUPTED = 130
 
@@ -29,6 +30,7 @@ EXIT_MEANING: Final = {
     Exit.UNREACHABLE: "no node could be reached, or none answered in time",
     Exit.REFUSED: "the node refused: a compare-and-set found other values, a limit, a conflict",
     Exit.ACK_TIMEOUT: "the write stands, but was not confirmed at the level asked for; its dot is printed",
+    Exit.DIVERGED: "kv verify found nodes that know the same and hold different values",
     Exit.FAILED: "anything else: an error in kv itself, or a disk that is full",
     Exit.INTERRUPTED: "interrupted by Ctrl-C (not for watch: there it is the regular end, code 0)",
 }

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "watch": Lazy("watch:watch", "Print the values below a path, then every change."),
     "conflicts": Lazy("conflicts:conflicts", "Paths where concurrent writes left several values."),
     "quarantine": Lazy("quarantine:quarantine", "Values that were taken out of the tree, and getting them back."),
+    "verify": Lazy("verify:verify", "Check that the node and its peers hold the same."),
     "diff": Lazy("diff:diff", "Compare what two nodes hold."),
     "event": Lazy("event:event", "Messages that are delivered and not stored."),
     "dump": Lazy("dump:dump", "Print all values in canonical form."),

@@ -69,7 +69,7 @@ async def compare(one: Inspection, other: Inspection, path: Path, most: int = MO
         walk.parts((a, b, print_, others) for (a, b, print_), (_, _, others) in pairs)
         for (_, _, left), (_, _, right) in zip(mine.leaves, theirs.leaves, strict=True):
             walk.leaf(dict(left), dict(right))
-    return Comparison(walk.differing, walk.more, same)
+    return Comparison(sorted(walk.differing), walk.more, same)
 
 
 async def differences(one: Inspection, other: Inspection, path: Path, found: Comparison) -> AsyncIterator[Difference]:

@@ -23,7 +23,8 @@ class Narrowing:
     def __init__(self, low: bytes, high: bytes, most: int) -> None:
         self._ranges: list[KeyRange] = [(low, high)]
         self._most: Final = most
-        self.differing: list[bytes] = []
+        self.differing: dict[bytes, tuple[int | None, int | None]] = {}
+        """Ascending, with the fingerprints on both sides; None for no value."""
         self.more = False
 
     def question(self) -> tuple[KeyRange, ...]:
@@ -39,7 +40,8 @@ class Narrowing:
 
     def leaf(self, one: Mapping[bytes, int], other: Mapping[bytes, int]) -> None:
         """The keys of one range with their fingerprints, on either side."""
-        found = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
-        room = self._most - len(self.differing)
-        self.differing += found[:room]
-        self.more = self.more or len(found) > room
+        for key in sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key)):
+            if len(self.differing) >= self._most:
+                self.more = True
+                return
+            self.differing[key] = one.get(key), other.get(key)

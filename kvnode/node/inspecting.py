@@ -16,10 +16,9 @@ from kvnode.core.entry import encode_record
 from kvnode.core.messages import KeyRange
 from kvnode.core.path import key_range_end, path_key
 from kvnode.core.settle import MOST_RANGES, printed, tell_prints
-from kvnode.core.ticks import Known
 
 from .driver import Driver
-from .requests import RequestError, checked_path, obtainable
+from .requests import RequestError, checked_path, lacking, obtainable
 from .setaside import SetAside
 from .streams import FRAME_BYTES
 
@@ -122,9 +121,3 @@ def _is_within(inner: KeyRange, outer: KeyRange) -> bool:
 def wait_s(wait_ms: int) -> float:
     """The time to wait, within its bound, in seconds."""
     return min(max(wait_ms, 0), MOST_WAIT_MS) / 1000
-
-
-def lacking(wanted: Known, known: Known) -> Known:
-    """What of `wanted` is not in `known`."""
-    missing = {inc: ticks - known[inc] for inc, ticks in wanted.map.items()}
-    return Known({inc: ticks for inc, ticks in missing.items() if ticks})

@@ -26,9 +26,10 @@ from .dial import Backoff, DialLimits, Target
 from .discovery import NODES_KEY, learned
 from .driver import Driver
 from .frames import Frames
-from .links import Link
+from .links import LINK_LEVEL, Link
 from .liveness import LINK_MESSAGES, Dead, Liveness, LivenessLimits, Tell, Verdict
 from .status import PeerRow
+from .verifying import VERIFY_MESSAGES, Verifier
 
 GREETING_TIMEOUT_S: Final = 10.0
 """A connection whose hello does not come in this time is closed."""
@@ -80,6 +81,7 @@ class Peers:
         self.local_hosts: set[str] = set()
         """Own addresses that links use, for what the node announces of itself."""
         self.on_local_host: Callable[[], None] = lambda: None
+        self.verifier: Final = Verifier(driver, lambda: [link for link in self._links.values() if not link.why])
         driver.peer_rows = self.rows
 
     def _target(self, addresses: tuple[Address, ...], name: str = "") -> Target:
@@ -282,6 +284,9 @@ class Peers:
             self._carry_out(self._liveness.received(link.id, message, self._clock().mono))
             if isinstance(message, PingReq):
                 self._kick.set()
+            return
+        if seq == LINK_LEVEL and isinstance(message, VERIFY_MESSAGES):
+            self.verifier.received(link, message)
             return
         if isinstance(message, Hello) and not link.name:
             self._greeted(link, message, target)

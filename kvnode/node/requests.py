@@ -34,6 +34,12 @@ def obtainable(context: Known, replica: Replica) -> Known:
     return Known({inc: ticks for inc, ticks in context.map.items() if not is_over(inc)})
 
 
+def lacking(wanted: Known, known: Known) -> Known:
+    """What of `wanted` is not in `known`."""
+    missing = {inc: ticks - known[inc] for inc, ticks in wanted.map.items()}
+    return Known({inc: ticks for inc, ticks in missing.items() if ticks})
+
+
 def behind(knows: bool, wait_s: float) -> str:
     """Why a resumed watch is reset, for people; `knows` if the node knows the context but is itself in doubt (R5)."""
     if knows:

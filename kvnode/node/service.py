@@ -44,6 +44,7 @@ from .driver import Driver, system_clock
 from .errors import StartError, Stopping
 from .frames import Frames
 from .health import Probes, serve_health
+from .inspecting import Inspector
 from .metrics import metrics_of, reasons_not_ready
 from .peers import Peers
 from .settings import Settings
@@ -94,7 +95,8 @@ class Node:
             discover=discover,
             loopback=self.address.is_loopback,
         )
-        self.clients: Final = ClientServer(self.driver)
+        inspector = Inspector(self.driver, verify=self.peers.verifier.verify)
+        self.clients: Final = ClientServer(self.driver, inspector=inspector)
         self._connections: set[Connection] = set()
         self._listeners: Final = listeners
         self._advertise: Final = advertise

@@ -10,10 +10,12 @@ import anyio
 
 from kvnode.client import Client, connect
 from kvnode.client import protocol as p
+from kvnode.client.inspect_protocol import Verified, Verify
 from kvnode.client.session import Options
 from kvnode.client.wire import LAST_REQUEST, decode_request, first_frame, framed
 from kvnode.node.clients import ClientServer
 from kvnode.node.frames import Frames
+from kvnode.node.inspecting import Inspector
 from kvnode.node.session import ClientLimits
 from kvnode.transport.address import parse_address
 from kvnode.transport.base import Connection, ConnectionClosed, Transport
@@ -31,7 +33,11 @@ class ServedNode(TestNode):
 
     def __init__(self, name: str, *, limits: ClientLimits | None = None, **options: Any) -> None:
         super().__init__(name, **options)
-        self.clients = ClientServer(self.driver, limits=limits)
+        self.clients = ClientServer(self.driver, limits=limits, inspector=Inspector(self.driver, verify=self._verify))
+
+    async def _verify(self, request: Verify, low: bytes, wait_s: float) -> list[Verified]:
+        assert self.peers is not None
+        return await self.peers.verifier.verify(request, low, wait_s)
 
     async def _accept(self, connection: Connection) -> None:
         frames = Frames(connection)
