@@ -86,8 +86,7 @@ async def load(ctx: click.Context, file: str, versions: bool, ack: str) -> None:
             if versions:
                 await _load_versions(link, lines, counts)
             else:
-                await _load_values(link, lines, counts, ack)
-    _progress(counts, end=True)
+                await write_items(link, _items(lines, counts), counts, ack)
     out.one(asdict(counts), lambda: _summary(counts, versions))
 
 
@@ -176,11 +175,7 @@ def record_of(where: str, row: dict[str, Any]) -> bytes:
 # -- writing -------------------------------------------------------------------------------------------------
 
 
-async def _load_values(
-    link: Session, lines: AsyncIterator[tuple[str, dict[str, Any]]], counts: Counts, ack: str
-) -> None:
-    batch: list[Item] = []
-    size = 0
+async def _items(lines: AsyncIterator[tuple[str, dict[str, Any]]], counts: Counts) -> AsyncIterator[Item]:
     async for where, row in lines:
         counts.paths += 1
         item = item_of(where, row)
@@ -189,12 +184,21 @@ async def _load_values(
         if item.path[:2] in _SKIPPED:
             counts.skipped += 1
             continue
+        yield item
+
+
+async def write_items(link: Session, items: AsyncIterator[Item], counts: Counts, ack: str) -> None:
+    """Write what differs from what is there, in batches."""
+    batch: list[Item] = []
+    size = 0
+    async for item in items:
         batch.append(item)
         size += len(item.packed)
         if len(batch) >= BATCH_PATHS or size >= BATCH_BYTES:
             await _write_batch(link, batch, counts, ack)
             batch, size = [], 0
     await _write_batch(link, batch, counts, ack)
+    _progress(counts, end=True)
 
 
 async def _write_batch(link: Session, batch: list[Item], counts: Counts, ack: str) -> None:
@@ -251,6 +255,7 @@ async def _load_versions(link: Session, lines: AsyncIterator[tuple[str, dict[str
             batch, size = [], 0
     if batch:
         await hand_over()
+    _progress(counts, end=True)
 
 
 def _progress(counts: Counts, *, end: bool = False) -> None:

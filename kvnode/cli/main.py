@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "event": Lazy("event:event", "Messages that are delivered and not stored."),
     "dump": Lazy("dump:dump", "Print all values in canonical form."),
     "load": Lazy("load:load", "Write the values of a dump."),
+    "import": Lazy("imports:group", "Take over what another system saved."),
     "status": Lazy("status:status", "Show the node, its peers and its counts."),
     "gc": Lazy("status:gc", "Explain why a deleted path is still remembered."),
     "node": Lazy("node:node", "Run a node, or manage the members of the cluster."),
