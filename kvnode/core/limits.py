@@ -36,6 +36,8 @@ class Limits:
     """A relayed change goes to a peer that is itself linked to the origin only after this time without its ack."""
     check_ms: int = 30_000
     """Quiet links compare known and fingerprints this often."""
+    diverged_checks: int = 3
+    """After so many comparisons in a row a difference that settle has not ended is reported."""
     forget_delay_ms: int = 50
     """Stripping and forgetting run this long after an acknowledgement."""
     forget_batch: int = 2_000

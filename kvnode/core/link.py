@@ -109,6 +109,10 @@ class Link:
     check_at: int = 0
     checks: int = 0
     mismatches: int = 0
+    equal_at: int | None = None
+    """Wall clock of the last comparison that found both trees equal."""
+    differing: int = 0
+    """Comparisons in a row that found them different though both sides know the same."""
 
     @property
     def ready(self) -> bool:

@@ -407,7 +407,7 @@ class Replica:
             if message.settle or not link.settled or self.state.behind or self.settle.own_tombstones():
                 self.settle.begin(link)
             return
-        equal = message.fingerprint == self.tree.print_of_all
+        equal = self.settle.compared(link, message, now)
         if message.settle:
             self.settle.complete(link) if equal else self.settle.begin(link)
         elif message.known_hash == self.known.hash():

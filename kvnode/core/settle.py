@@ -22,7 +22,7 @@ from .effects import Now
 from .entry import Siblings, Version
 from .limits import Limits
 from .link import Link, Walk
-from .messages import KeyRange, Leaf, Part, PathAsk, PathTell, PrintAsk, PrintTell, Versions
+from .messages import Check, KeyRange, Leaf, Part, PathAsk, PathTell, PrintAsk, PrintTell, Versions
 from .path import Path, key_range_end, path_key
 from .state import State
 from .sync import SendTo, size_of
@@ -44,6 +44,25 @@ class Settle:
         self._state: Final = state
         self._send: Final = send
         self._take: Final = take
+
+    # -- comparing -------------------------------------------------------------------------------------------
+
+    def compared(self, link: Link, message: Check, now: Now) -> bool:
+        """Take note of a comparison of whole trees; says whether they are equal. If they differ though both sides know
+        the same, settle repairs that; people hear of it if it does not.
+        """
+        state = self._state
+        if message.fingerprint == state.tree.print_of_all:
+            if link.equal_at is None or link.differing:
+                state.report("diverged", link.name, f"{link.name} and this node hold the same", resolved=True)
+            link.equal_at, link.differing = now.wall, 0
+            return True
+        if message.known_hash == state.known.hash():
+            link.differing += 1
+            if link.differing == state.limits.diverged_checks:
+                text = f"{link.name} and this node know the same and hold different values: kv verify names the paths"
+                state.report("diverged", link.name, text)
+        return False
 
     # -- asking ----------------------------------------------------------------------------------------------
 

@@ -90,6 +90,8 @@ def metrics_of(status: Mapping[str, Any]) -> list[Metric]:
     store, peers = status["store"], [row for row in status["peers"] if row["name"]]
     linked = {row["name"]: False for row in peers} | {row["name"]: True for row in peers if row["state"] == "linked"}
     lags = {row["name"]: row["lag"] for row in peers if row["lag"] is not None}
+    equal = {row["name"]: row["equal_at"] / 1000 for row in peers if row["equal_at"] is not None}
+    diverged = {row["name"]: False for row in peers} | {row["name"]: True for row in peers if row["diverged"]}
     kinds = Counter(row["kind"] for row in status["reports"])
     return [
         gauge("kvnode_info", "Always 1; the labels tell who this is.", {_info(status): 1}),
@@ -101,6 +103,10 @@ def metrics_of(status: Mapping[str, Any]) -> list[Metric]:
         gauge("kvnode_members", "Nodes that belong to the cluster, this one included.", len(status["members"])),
         gauge("kvnode_peer_linked", "Whether a link to this peer is up.", _by("peer", linked)),
         gauge("kvnode_peer_lag_changes", "Changes that the peer is not known to hold on disk.", _by("peer", lags)),
+        gauge("kvnode_peer_equal_timestamp_seconds", "When the peer last held the same.", _by("peer", equal)),
+        gauge(
+            "kvnode_peer_diverged", "Whether the peer knows the same and holds something else.", _by("peer", diverged)
+        ),
         gauge("kvnode_reports", "Reports that nobody has resolved yet.", _by("kind", kinds)),
         gauge("kvnode_store_healthy", "Whether the store takes writes.", store["state"] == "ok"),
         gauge("kvnode_store_pending_transactions", "Transactions that wait for the disk.", store["pending"]),

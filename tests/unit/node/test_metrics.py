@@ -99,17 +99,21 @@ def test_a_healthy_node() -> None:
 
 
 def test_peers_are_told_once_each() -> None:
+    unknown = {"lag": None, "equal_at": None, "diverged": False}
     rows = [
-        {"name": "b", "address": "x:1", "state": "waiting", "lag": 5},
-        {"name": "b", "address": "y:1", "state": "linked", "lag": 5},
-        {"name": "c", "address": "", "state": "unlinked", "lag": None},
-        {"name": "", "address": "z:1", "state": "dialling", "lag": None},
+        {"name": "b", "address": "x:1", "state": "waiting", "lag": 5, "equal_at": None, "diverged": True},
+        {"name": "b", "address": "y:1", "state": "linked", "lag": 5, "equal_at": 1_500, "diverged": False},
+        {"name": "c", "address": "", "state": "unlinked"} | unknown,
+        {"name": "", "address": "z:1", "state": "dialling"} | unknown,
     ]
     lines = samples(status(peers=rows))
     assert [line for line in lines if "_peer_" in line] == [
         'kvnode_peer_linked{peer="b"} 1',
         'kvnode_peer_linked{peer="c"} 0',
         'kvnode_peer_lag_changes{peer="b"} 5',
+        'kvnode_peer_equal_timestamp_seconds{peer="b"} 1.5',
+        'kvnode_peer_diverged{peer="b"} 1',
+        'kvnode_peer_diverged{peer="c"} 0',
     ]
 
 
