@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from kvnode.client import inspect_protocol as ip
-from kvnode.client.protocol import Message
+from kvnode.client.protocol import Compact, Message
 from kvnode.client.wire import WireError, known_of
 from kvnode.core.entry import encode_record
 from kvnode.core.messages import KeyRange
 from kvnode.core.path import key_range_end, path_key
 from kvnode.core.settle import MOST_RANGES, printed, tell_prints
+from kvnode.store.base import StoreError
 
 from .driver import Driver
 from .requests import RequestError, checked_path, lacking, obtainable
@@ -56,6 +57,7 @@ class Inspector:
             ip.Restore: aside.restore,
             ip.Discard: aside.discard,
             ip.Diagnose: self.diagnose,
+            Compact: self.compact,
         }
 
     async def prints(self, request: ip.Prints, author: str) -> ip.Told:
@@ -112,6 +114,13 @@ class Inspector:
         if self._examine is None:
             raise RequestError("unavailable", "this node cannot examine itself")
         return await self._examine(request.bundle)
+
+    async def compact(self, request: Compact, author: str) -> tuple[int, int]:
+        """See :class:`~kvnode.client.protocol.Compact`."""
+        try:
+            return await self._driver.store.compact()
+        except StoreError as err:
+            raise RequestError(err.code, str(err)) from None
 
 
 def _is_within(inner: KeyRange, outer: KeyRange) -> bool:

@@ -43,7 +43,7 @@ from .requests import (
     obtainable,
 )
 from .rows import RowEncoder, Scope
-from .streams import Cursor, DumpStream, EventStream, Stream, TreeStream
+from .streams import BackupStream, Cursor, DumpStream, EventStream, Stream, TreeStream
 from .watching import WatchIndex, WatchStream
 
 SOFTWARE: Final = "kvnode"
@@ -119,6 +119,7 @@ class ClientSession:
             p.GcExplain: self._gc_explain,
             p.Retire: self._retire,
             p.Dump: self._dump,
+            p.Backup: self._backup,
             p.Load: self._load,
             p.Grant: self._grant,
             p.Cancel: self._cancel,
@@ -349,6 +350,8 @@ class ClientSession:
             self._shared.watches.remove(stream)
         elif isinstance(stream, EventStream):
             self._shared.events.pop(stream, None)
+        elif isinstance(stream, BackupStream):
+            stream.close()
 
     def _tree(self, request: p.Tree) -> None:
         cursor = Cursor(checked_scope(request), request.after)
@@ -358,6 +361,12 @@ class ClientSession:
     def _dump(self, request: p.Dump) -> None:
         cursor = Cursor(Scope(checked_path(request.path)), request.after)
         self._open(DumpStream(request.id, request.credits, cursor, self._driver.replica))
+
+    def _backup(self, request: p.Backup) -> None:
+        assert self._tasks is not None
+        stream = BackupStream(request.id, request.credits, self._driver.store.backup)
+        self._open(stream)
+        self._tasks.start_soon(stream.begin)
 
     def _events(self, request: p.Events) -> None:
         stream = EventStream(request.id, request.credits, checked_scope(request))

@@ -7,18 +7,20 @@ numbers, and never sees half of a change.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterator
+from typing import BinaryIO, Final
 
 import msgspec
 
-from kvnode.client.protocol import Done, DumpRows, EventRow, EventRows, Message, Rows
+from kvnode.client.protocol import Chunk, Done, DumpRows, EventRow, EventRows, Fail, Message, Rows
 from kvnode.client.wire import cost_of, ranges_of
 from kvnode.core.entry import Siblings, encode_record
 from kvnode.core.messages import Event
 from kvnode.core.policy import in_conflict
 from kvnode.core.ticks import Known
+from kvnode.store.base import StoreError
 
+from .errors import NodeError
 from .rows import Readable, RowEncoder, Scope
 
 Emit = Callable[[Message], int]
@@ -188,6 +190,54 @@ class EventStream(Stream):
             rows.append(row)
             size += len(row.value)
         self.credits -= cost_of(len(rows), emit(EventRows(self.id, tuple(rows), lost)))
+
+
+class BackupStream(Stream):
+    """The bytes of a file that :meth:`begin` gets from `make`, which raises NodeError or StoreError."""
+
+    def __init__(self, id: int, credits: int, make: Callable[[], Awaitable[BinaryIO]]) -> None:
+        super().__init__(id, credits)
+        self._make = make
+        self._file: BinaryIO | None = None
+        self._failure: Fail | None = None
+        self._closed = False
+        self._sent = 0
+
+    async def begin(self) -> None:
+        """Get the file."""
+        try:
+            self._file = await self._make()
+        except (NodeError, StoreError) as err:
+            self._failure = Fail(self.id, err.code, str(err))
+        if self._closed:
+            self.close()
+        self.wake()
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to send."""
+        return not self.ended and (self._failure is not None or (self._file is not None and self.credits > 0))
+
+    def produce(self, emit: Emit) -> None:
+        """Emit the next piece. (It was written a moment ago: reading it does not wait for the disk.)"""
+        if self._failure is not None:
+            self.ended = True
+            emit(self._failure)
+        elif self._file is not None:
+            data = self._file.read(FRAME_BYTES)
+            self.ended = not data
+            self._sent += len(data)
+            if data:
+                self.credits -= cost_of(1, emit(Chunk(self.id, data)))
+            else:
+                emit(Done(self.id, self._sent))
+
+    def close(self) -> None:
+        """Nobody reads any further."""
+        self._closed = True
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 def event_row(event: Event) -> EventRow:

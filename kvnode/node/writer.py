@@ -7,8 +7,10 @@ again, with back-off; whoever asks for ``disk`` is told.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from functools import partial
+from typing import Any, BinaryIO, Final, Protocol, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -17,10 +19,27 @@ import anyio.to_thread
 from kvnode.core.effects import Persist
 from kvnode.store.base import Batch, StoreError
 
+from .errors import Stopping
+
 MERGE_ABOVE: Final = 64
 """So many gathered transactions are merged to one."""
 RETRY_FIRST_S: Final = 0.2
 RETRY_MOST_S: Final = 30.0
+
+
+T = TypeVar("T")
+
+
+class _Job:
+    """Something to be done between two commits, and what came of it."""
+
+    __slots__ = ("do", "error", "event", "result")
+
+    def __init__(self, do: Callable[[], Any]) -> None:
+        self.do = do
+        self.event = anyio.Event()
+        self.result: Any = None
+        self.error: Exception | None = None
 
 
 class Commits(Protocol):
@@ -32,6 +51,12 @@ class Commits(Protocol):
 
     def commit(self, batches: Sequence[Persist]) -> None:
         """Store all of it, durably, in one transaction. Raises StoreError."""
+
+    def backup(self) -> BinaryIO:
+        """A copy of all that is committed, open for reading. Raises StoreError."""
+
+    def compact(self) -> tuple[int, int]:
+        """Give room back; the bytes on disk before and after. Raises StoreError."""
 
 
 class Writer:
@@ -45,6 +70,7 @@ class Writer:
         self._failing: Final = failing
         self._limiter = anyio.CapacityLimiter(1)
         self._pending: list[Persist] = []
+        self._jobs: deque[_Job] = deque()
         self._wake = anyio.Event()
         self._ending = False
         self.failure: str | None = None
@@ -52,6 +78,14 @@ class Writer:
         self.commits = 0
         self.rows = 0
         self.failures = 0
+
+    async def backup(self) -> BinaryIO:
+        """A copy of what is stored, see :meth:`kvnode.store.base.Store.backup`. Raises StoreError, Stopping."""
+        return await self._call(self._store.backup)
+
+    async def compact(self) -> tuple[int, int]:
+        """Give room back, see :meth:`kvnode.store.base.Store.compact`. Raises StoreError, Stopping."""
+        return await self._call(self._store.compact)
 
     @property
     def pending(self) -> int:
@@ -63,46 +97,78 @@ class Writer:
         self._pending.append(persist)
         self._wake.set()
 
+    async def _call(self, do: Callable[[], T]) -> T:
+        """Run `do` where commits run, between two of them, when what is pending now has been tried. Raises what it
+        raises, or Stopping. It is waited for even if the caller is cancelled: its result may need closing.
+        """
+        if self._ending:
+            raise Stopping
+        job = _Job(do)
+        self._jobs.append(job)
+        self._wake.set()
+        with anyio.CancelScope(shield=True):
+            await job.event.wait()
+        if job.error is not None:
+            raise job.error
+        result: T = job.result
+        return result
+
     async def run(self) -> None:
         """Commit until :meth:`end`; then what is pending goes to disk, or is given up if the store fails."""
         delay = RETRY_FIRST_S
-        while True:
-            if not self._pending:
-                if self._ending:
-                    return
-                self._wake = anyio.Event()
-                await self._wake.wait()
-                continue
-            if await self._commit():
-                delay = RETRY_FIRST_S
-            elif self._ending:
+        while self._pending or self._jobs or not self._ending:
+            sound = not self._pending or await self._commit()
+            if self._jobs:
+                await self._work()  # it may have mended what failed: tried again at once
+            elif not sound and self._ending:
                 return
-            else:
+            elif not sound:
                 await self._pause(delay)
                 delay = min(2 * delay, RETRY_MOST_S)
+            else:
+                delay = RETRY_FIRST_S
+                await self._something_to_do()
 
     def end(self) -> None:
         """Nothing follows: run() ends after its last commit."""
         self._ending = True
         self._wake.set()
 
+    async def _something_to_do(self) -> None:
+        while not (self._pending or self._jobs or self._ending):
+            self._wake = anyio.Event()
+            await self._wake.wait()
+
     async def _pause(self, delay_s: float) -> None:
-        """Wait before the next attempt; the end of the node cuts it short."""
+        """Wait before the next attempt; a job and the end of the node cut it short."""
         with anyio.move_on_after(delay_s):
-            while not self._ending:
+            while not (self._jobs or self._ending):
                 self._wake = anyio.Event()
                 await self._wake.wait()
+
+    async def _work(self) -> None:
+        """Do the oldest job."""
+        job = self._jobs.popleft()
+        try:
+            job.result = await self._off_loop(job.do)
+        except Exception as err:
+            job.error = err
+        job.event.set()
+
+    async def _off_loop(self, do: Callable[[], T]) -> T:
+        """Call the store: on the thread, if it may block."""
+        if self._store.blocking:
+            return await anyio.to_thread.run_sync(do, limiter=self._limiter)
+        result = do()
+        await anyio.lowlevel.checkpoint()
+        return result
 
     async def _commit(self) -> bool:
         batch, self._pending = self._pending, []
         if len(batch) > MERGE_ABOVE:
             batch = [merged(batch)]
         try:
-            if self._store.blocking:
-                await anyio.to_thread.run_sync(self._store.commit, batch, limiter=self._limiter)
-            else:
-                self._store.commit(batch)
-                await anyio.lowlevel.checkpoint()
+            await self._off_loop(partial(self._store.commit, batch))
         except StoreError as err:
             self.failures += 1
             self._pending = [merged([*batch, *self._pending])]
