@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,14 @@ from kvnode.core.path import Path
 from kvnode.core.ticks import Dot
 
 from .command import command, settings_of
+from .durations import DURATION
 from .errors import usage
 from .render import Output, age, full_value, rfc3339, short_value, to_data
 from .rows import (
     DOT,
     ack_option,
     details_row,
+    lease_text,
     path_argument,
     string_option,
     value_of,
@@ -35,7 +38,8 @@ if TYPE_CHECKING:
     help="""Print the value at PATH.
 
     Text is printed as it is, anything else as JSON. With --format json it is the bare value in JSON. If there is
-    no value, one line says so and the exit code is 1.""",
+    no value, one line says so and the exit code is 1. A value whose lease has run out (see kv set --ttl) is printed
+    all the same, and a line on standard error says since when it is stale.""",
     examples=(
         "kv get home.attic.temp",
         "kv get home.attic.temp --format json",
@@ -51,6 +55,8 @@ async def get(ctx: click.Context, path: Path, details: bool) -> None:
     async with session(ctx) as link:
         with link.limit():
             reading = await link.client.get(path)
+    if reading.expired:
+        sys.stderr.write(f"kv: {path} is stale: {lease_text(reading, datetime.now(UTC))}\n")
     if details:
         out.one(details_row(reading), lambda: _details(reading))
     elif out.human:
@@ -69,6 +75,8 @@ def _details(reading: Reading) -> str:
         f"dot       {reading.dot}",
         f"conflict  {'yes' if reading.conflict else 'no'}",
     ]
+    if reading.lease is not None:
+        lines.append(f"lease     {lease_text(reading, now)}")
     if reading.conflict:
         lines += [
             f"  version {s.dot}  {'deleted' if s.deleted else short_value(s.value)}  {age(s.time, now)}"
@@ -104,12 +112,18 @@ def _expected(dots: tuple[Dot, ...], absent: bool) -> Expect:
     help="""Write VALUE at PATH.
 
     VALUE is read as JSON, else as a plain scalar of YAML 1.2: 21.5 is a number, true a truth value, on and 12:30
-    are text. --string takes it as text in any case; - reads it from standard input.""",
+    are text. --string takes it as text in any case; - reads it from standard input.
+
+    With --ttl the value is a lease: the node deletes it after that time, unless it is written again. Where that node
+    is out of reach it is shown as stale instead. With --if-changed nothing is written where the value is the same
+    already; the answer then names the write that made it so.""",
     examples=(
         "kv set home.attic.temp 21.5",
         'kv set home.hall.light \'{"on": true, "level": 40}\'',
         "kv set home.note --string 'back at 12:30'",
         "kv set home.attic.temp -5 --ack all --timeout 10",
+        "kv set home.heating.boost true --ttl 30min",
+        "kv set home.hall.mode night --if-changed",
     ),
 )
 @path_argument
@@ -118,8 +132,9 @@ def _expected(dots: tuple[Dot, ...], absent: bool) -> Expect:
 @ack_option
 @_expect_option
 @_absent_option
+@click.option("--if-changed", is_flag=True, help="Write only if the value differs from what is there.")
 @click.option(
-    "--ttl", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="The value expires after this time."
+    "--ttl", type=DURATION, metavar="TIME", help="The node deletes the value after this time: 30s, 5min, 2h, 7d."
 )
 @click.pass_context
 async def set_(
@@ -130,15 +145,17 @@ async def set_(
     ack: str,
     expect: tuple[Dot, ...],
     if_absent: bool,
+    if_changed: bool,
     ttl: float | None,
 ) -> None:
     """See the help text above."""
     wanted = _expected(expect, if_absent)
     parsed = await value_of(value, as_text)
-    expiry = None if ttl is None else datetime.fromtimestamp(datetime.now(UTC).timestamp() + ttl, UTC)
 
     async def write(link: Session) -> Written:
-        return await link.client.set(path, parsed, ack=ack, timeout=link.timeout_s, expect=wanted, expiry=expiry)
+        return await link.client.set(
+            path, parsed, ack=ack, timeout=link.timeout_s, expect=wanted, ttl=ttl, if_changed=if_changed
+        )
 
     await _write(ctx, path, write, f"{path} = {short_value(parsed)}")
 
@@ -177,7 +194,8 @@ async def _write(ctx: click.Context, path: Path, write: Callable[[Session], Awai
         except Exception as exc:
             print_unacked(out, path, exc)
             raise
-    out.one(written_row(path, written), lambda: f"{said}  ({written.dot})")
+    how = "unchanged, " if written.unchanged else ""
+    out.one(written_row(path, written), lambda: f"{said}  ({how}{written.dot})")
 
 
 def print_unacked(out: Output, path: Path, exc: Exception) -> None:

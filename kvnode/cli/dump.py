@@ -5,9 +5,10 @@ One line per path that has a value, in path order::
     {"path":"home.temp","versions":[{"author":"kv","dot":"a~0123456789abcdef:7","stamp":1,"value":21.5}]}
 
 The versions are those that hold a value now, sorted by dot; `expiry` (milliseconds since 1970 UTC) is there for those
-that will expire. Keys are sorted and there are no blanks. Deletes, tick vectors and what has expired are left out: they
-depend on what each node could already forget. ``--records`` adds them as the stored record, for ``kv load --versions``;
-such a dump need not be equal between nodes.
+that will expire, `lease` (the node that holds it, and milliseconds from the stamp) for those to be renewed. Keys are
+sorted and there are no blanks. Deletes, tick vectors and what has expired are left out: they depend on what each node
+could already forget. ``--records`` adds them as the stored record, for ``kv load --versions``; such a dump need not be
+equal between nodes.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ def version_row(version: Version) -> dict[str, Any]:
         row["value"] = {"$msgpack": base64.b64encode(data).decode()}
     if body.expiry is not None:
         row["expiry"] = body.expiry
+    if body.lease is not None:
+        row["lease"] = [body.lease.holder, body.lease.ttl_ms]
     return row
 
 

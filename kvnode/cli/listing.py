@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CONFLICT_MARK = "(!)"
 """Stands behind a value that has concurrent versions beside it."""
+STALE_MARK = "(stale)"
+"""Stands behind a value whose lease has run out."""
 
 
 @asynccontextmanager
@@ -54,7 +56,8 @@ async def _readings(
     "list",
     help="""List the values at and below PATH (default: all), in path order.
 
-    A value with concurrent versions beside it is marked (!); see kv conflicts. With --keys the values stay where they
+    A value with concurrent versions beside it is marked (!); see kv conflicts. One that nobody renewed in time is
+    marked (stale). With --keys the values stay where they
     are: that is quick, however large they may be.""",
     examples=(
         "kv list home",
@@ -90,9 +93,9 @@ async def _table(out: Output, rows: AsyncIterator[Reading], keys: bool) -> None:
 
 
 def marked(reading: Reading) -> str:
-    """The value, with the mark of a conflict."""
-    value = short_value(reading.value)
-    return f"{value} {CONFLICT_MARK}" if reading.conflict else value
+    """The value, with the marks of a conflict and of a lease that has run out."""
+    marks = (CONFLICT_MARK if reading.conflict else "", STALE_MARK if reading.expired else "")
+    return " ".join((short_value(reading.value), *filter(None, marks)))
 
 
 @command(

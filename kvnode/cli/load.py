@@ -58,6 +58,7 @@ class Item:
     value: Any
     packed: bytes
     expiry: int | None
+    ttl_ms: int | None = None
 
 
 @command(
@@ -136,6 +137,7 @@ class _Version(msgspec.Struct):
     stamp: int
     value: Any
     expiry: int | None = None
+    lease: tuple[str, int] | None = None
 
 
 class _Line(msgspec.Struct):
@@ -154,7 +156,7 @@ def item_of(where: str, row: dict[str, Any]) -> Item | None:
             return None
         best = max(line.versions, key=lambda v: (v.stamp, DOT.convert(v.dot, None, None)))
         value = from_json(best.value)
-        return Item(path, value, pack(value), best.expiry)
+        return Item(path, value, pack(value), best.expiry, None if best.lease is None else best.lease[1])
     except (msgspec.ValidationError, PathError, ValueCodecError) as exc:
         raise usage(f"{where}: not a line of a dump: {exc}") from None
     except click.UsageError as exc:
@@ -223,7 +225,7 @@ async def _write_batch(link: Session, batch: list[Item], counts: Counts, ack: st
 def _put(item: Item) -> Put:
     from kvnode.client import Put
 
-    return Put(item.path, item.value, expiry=item.expiry)
+    return Put(item.path, item.value, expiry=item.expiry, ttl_ms=item.ttl_ms)
 
 
 async def _differs(link: Session, item: Item) -> bool:
@@ -234,7 +236,8 @@ async def _differs(link: Session, item: Item) -> bool:
         there = pack(reading.value, canonical=True)
     except (NotFound, ValueCodecError):
         return True
-    return reading.expiry != item.expiry or there != pack(item.value, canonical=True)
+    leased = None if reading.lease is None else reading.lease.ttl_ms
+    return (reading.expiry, leased) != (item.expiry, item.ttl_ms) or there != pack(item.value, canonical=True)
 
 
 async def _load_versions(link: Session, lines: AsyncIterator[tuple[str, dict[str, Any]]], counts: Counts) -> None:

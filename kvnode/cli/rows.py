@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncclick as click
@@ -12,7 +13,7 @@ from kvnode.core.path import Path, PathError, Pattern
 from kvnode.core.ticks import Dot, is_incarnation
 
 from .errors import usage
-from .render import rfc3339, to_data
+from .render import age, rfc3339, to_data
 from .stdin import read_text
 from .values import ValueTextError, parse_text, parse_value
 
@@ -137,7 +138,21 @@ def reading_row(reading: Reading, *, conflict: bool = True) -> dict[str, Any]:
     }
     if conflict:
         row["conflict"] = reading.conflict
-    return row
+    return row | lease_row(reading)
+
+
+def lease_row(reading: Reading) -> dict[str, Any]:
+    """What scripts are told of a lease; nothing if there is none."""
+    if reading.lease is None or reading.until is None:
+        return {}
+    return {"lease": reading.lease.holder, "until": rfc3339(reading.until), "expired": reading.expired}
+
+
+def lease_text(reading: Reading, now: datetime) -> str:
+    """The same for people."""
+    if reading.lease is None or reading.until is None:
+        return "none"
+    return f"{'ended' if reading.expired else 'ends'} {age(reading.until, now)}, held by {reading.lease.holder}"
 
 
 def siblings_rows(reading: Reading) -> list[dict[str, Any]]:
@@ -168,4 +183,5 @@ def details_row(reading: Reading) -> dict[str, Any]:
 
 def written_row(path: Path, written: Written) -> dict[str, Any]:
     """A write that stands."""
-    return {"path": str(path), "dot": str(written.dot)}
+    row: dict[str, Any] = {"path": str(path), "dot": str(written.dot)}
+    return row | {"unchanged": True} if written.unchanged else row

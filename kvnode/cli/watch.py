@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from kvnode.core.path import Path, Pattern
 from .command import command, settings_of
 from .errors import CliError, Exit
 from .render import Output, rfc3339, short_value, to_data
-from .rows import below_argument, depth_option, keys_option, pattern_option
+from .rows import below_argument, depth_option, keys_option, lease_row, lease_text, pattern_option
 from .session import session
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def change_row(change: Change | Uptodate | Gap, *, keys: bool = False) -> dict[s
         "tick": change.tick,
         "time": rfc3339(change.time),
         "author": change.author,
+        **lease_row(change),
     }
 
 
@@ -127,5 +129,7 @@ def _human(change: Change | Uptodate | Gap) -> str:
         what = "written"
     else:
         what = "deleted" if change.value is MISSING else f"= {short_value(change.value)}"
+    if change.expired:
+        what += f" (stale: {lease_text(change, datetime.now(UTC))})"
     by = f"{change.node}, {change.author}" if change.author else change.node
     return f"{clock}  {change.path} {what}  ({by})"

@@ -158,17 +158,24 @@ class Client:
         timeout: float = WRITE_TIMEOUT_S,  # noqa: ASYNC109  # the node needs to know it
         expect: Expect = None,
         expiry: datetime | None = None,
+        ttl: float | None = None,
+        if_changed: bool = False,
         idempotent: bool = False,
         author: str | None = None,
     ) -> Written:
         """Write a value. Returns when `ack` is reached: ``memory``, ``disk``, ``peer:N`` or ``all``.
 
-        `expect` makes it a compare-and-set; `expiry` lets the value end then. `idempotent` says that writing it twice
-        does no harm: then it is repeated if the connection breaks, instead of failing with an unknown outcome.
-        Raises CasFailed, AckTimeout (the write stands), Refused, Unavailable.
+        `expect` makes it a compare-and-set. `ttl` makes it a lease: the node deletes it after so many seconds, unless
+        it is written again; other nodes that have lost touch with this one show it as stale. `expiry` lets the value
+        end at a time of day, by each node's own clock. With `if_changed` nothing is written where this value is the
+        only one. `idempotent` says that writing it twice does no harm: then it is repeated if the connection breaks,
+        instead of failing with an unknown outcome. Raises CasFailed, AckTimeout (the write stands), Refused,
+        Unavailable.
         """
-        op = _op(Put(path, value, _expected(expect), _milliseconds(expiry)))
-        return (await self._write([op], ack, timeout, author, again=idempotent or expect is not None))[0]
+        ttl_ms = None if ttl is None else max(int(ttl * 1000), 1)
+        op = _op(Put(path, value, _expected(expect), _milliseconds(expiry), ttl_ms, if_changed))
+        again = idempotent or expect is not None
+        return (await self._write([op], ack, timeout, author, again=again))[0]
 
     async def delete(
         self,
@@ -210,7 +217,10 @@ class Client:
         )
         if not isinstance(answer, p.Wrote) or len(answer.writes) != len(all_ops):
             raise _unexpected(answer)
-        return [Written(Dot(inc, tick), stamp) for inc, tick, stamp in answer.writes]
+        return [
+            Written(Dot(inc, tick), stamp, at in answer.unchanged)
+            for at, (inc, tick, stamp) in enumerate(answer.writes)
+        ]
 
     # -- events ----------------------------------------------------------------------------------------------
 
@@ -336,4 +346,4 @@ def _op(write: Put | Del) -> p.Op:
         expect = () if isinstance(write.expect, Absent) else tuple(sorted(write.expect))
     if isinstance(write, Del):
         return p.Op(path, None, expect)
-    return p.Op(path, _packed(write.value), expect, write.expiry)
+    return p.Op(path, _packed(write.value), expect, write.expiry, write.ttl_ms, write.if_changed)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from kvnode.codec.values import ValueCodecError, unpack
+from kvnode.core.entry import Lease
 from kvnode.core.path import Path
 from kvnode.core.stamp import wall_ms
 from kvnode.core.ticks import Dot, name_of
 
-from .protocol import CONFLICT, CUT, KEYS, STALE, EventRow, Row, Sib
+from .protocol import CONFLICT, CUT, EXPIRED, KEYS, STALE, EventRow, Row, Sib
 
 
 class Absent(Enum):
@@ -66,6 +67,13 @@ class _Version(msgspec.Struct, frozen=True):
     principal: str | None
     expiry: int | None
     """Time of expiry in milliseconds since 1970 UTC, if any."""
+    lease: Lease | None = None
+    """Who has to renew it, and for how long it holds; None if it stays until somebody changes it."""
+
+    @property
+    def until(self) -> datetime | None:
+        """When its lease runs out: the time of the write plus the lease's time to live."""
+        return None if self.lease is None else self.time + timedelta(milliseconds=self.lease.ttl_ms)
 
     @property
     def time(self) -> datetime:
@@ -104,7 +112,11 @@ class Reading(_Version, frozen=True):
     cut: bool = False
     """Whether the other siblings came without their values because the entry is too large."""
     stale: bool = False
-    """Whether the node has yet to catch up with its peers after its store was in doubt; it may know too little."""
+    """Whether it may be out of date: it is `expired`, or the node has yet to catch up with its peers after its store
+    was in doubt.
+    """
+    expired: bool = False
+    """Whether its lease has run out, by the clock of the node that was asked, and its holder has not deleted it."""
 
     @property
     def dots(self) -> frozenset[Dot]:
@@ -118,7 +130,7 @@ class Reading(_Version, frozen=True):
     def siblings(self) -> tuple[Sibling, ...]:
         """All versions, the winner first."""
         mine = self.own or Sibling(
-            self.path, self.value, self.dot, self.stamp, self.author, self.principal, self.expiry
+            self.path, self.value, self.dot, self.stamp, self.author, self.principal, self.expiry, self.lease
         )
         return (mine, *self.others)
 
@@ -150,10 +162,11 @@ class EventItem(msgspec.Struct, frozen=True):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """A write stands, under this dot and stamp."""
+    """A write stands, under this dot and stamp. `unchanged`: it was not needed, they are those of an earlier one."""
 
     dot: Dot
     stamp: int
+    unchanged: bool = False
 
     @property
     def time(self) -> datetime:
@@ -168,6 +181,8 @@ class Put(msgspec.Struct, frozen=True):
     value: Any
     expect: frozenset[Dot] | Absent | None = None
     expiry: int | None = None
+    ttl_ms: int | None = None
+    if_changed: bool = False
 
 
 class Del(msgspec.Struct, frozen=True):
@@ -202,7 +217,8 @@ def _sibling(path: Path, sib: Sib, live: bool, flags: int) -> Sibling:
     value: Any = ABSENT
     if live:
         value = OMITTED if flags & KEYS else value_of(bytes(body.value))
-    return Sibling(path, value, Dot(sib.inc, sib.tick), body.stamp, body.author, body.principal, body.expiry)
+    dot = Dot(sib.inc, sib.tick)
+    return Sibling(path, value, dot, body.stamp, body.author, body.principal, body.expiry, body.lease)
 
 
 def reading_of(row: Row) -> Reading:
@@ -230,13 +246,14 @@ def _fill(kind: type[_R], row: Row) -> _R:
     elif live:
         value = value_of(bytes(body.value) if row.value is None else row.value)
     dot = Dot(first.inc, first.tick)
-    fields = (path, value, dot, body.stamp, body.author, body.principal, body.expiry)
+    fields = (path, value, dot, body.stamp, body.author, body.principal, body.expiry, body.lease)
     if len(row.siblings) == 1 and not row.flags:
         return kind(*fields)
     flags = row.flags
     others = tuple(_sibling(path, sib, at < live, flags) for at, sib in enumerate(row.siblings[1:], 1))
     own = _sibling(path, first, True, flags) if row.value is not None else None
-    return kind(*fields, bool(flags & CONFLICT), others, own, bool(flags & CUT), bool(flags & STALE))
+    stale, expired = bool(flags & (STALE | EXPIRED)), bool(flags & EXPIRED)
+    return kind(*fields, bool(flags & CONFLICT), others, own, bool(flags & CUT), stale, expired)
 
 
 def event_of(row: EventRow) -> EventItem:

@@ -18,7 +18,7 @@ from kvnode.core.path import Path, path_key
 from kvnode.core.ticks import Known, Ticks
 
 from .items import Change, Gap, Uptodate, change_of, gone
-from .protocol import CONFLICT, DELTA, GAP, RESET, Begin, Marker, Ranges, Row
+from .protocol import CONFLICT, DELTA, EXPIRED, GAP, RESET, Begin, Marker, Ranges, Row
 from .wire import known_of, ranges_of, reading_print
 
 Item = Change | Uptodate | Gap
@@ -29,13 +29,14 @@ _FOLD_ABOVE = 4_096
 
 
 class Told(NamedTuple):
-    """What marks a reading besides its live dots: a flag, or a value joined from several."""
+    """What marks a reading besides its live dots: flags, or a value joined from several."""
 
-    conflict: bool
+    flags: int
     joined: bytes | None
 
 
-_PLAIN = Told(False, None)
+_PLAIN = Told(0, None)
+_MARKS = CONFLICT | EXPIRED
 
 
 class Mirror:
@@ -163,8 +164,8 @@ class Mirror:
             self._odd.pop(key, None)
             return self._dots.pop(key, None) is not None
         told = _PLAIN
-        if row.flags & CONFLICT or row.value is not None:
-            told = Told(bool(row.flags & CONFLICT), row.value)
+        if row.flags & _MARKS or row.value is not None:
+            told = Told(row.flags & _MARKS, row.value)
         if self._dots.get(key) == dots and self._odd.get(key, _PLAIN) == told:
             return False
         self._dots[key] = dots

@@ -93,13 +93,16 @@ class Get(Message, frozen=True, array_like=True, tag=66):
 
 class Op(msgspec.Struct, frozen=True, array_like=True):
     """One write of a batch. `value` is one encoded value, None deletes; `expect` the live dots that were read (empty:
-    no value), None for no condition; `expiry` in milliseconds since 1970 UTC.
+    no value), None for no condition; `expiry` in milliseconds since 1970 UTC. `ttl_ms` makes it a lease of the node;
+    with `if_changed` nothing is written where the very same value is the only one.
     """
 
     path: Elements
     value: bytes | None
     expect: tuple[Dot, ...] | None = None
     expiry: int | None = None
+    ttl_ms: int | None = None
+    if_changed: bool = False
 
 
 class Batch(Message, frozen=True, array_like=True, tag=67):
@@ -284,6 +287,8 @@ STALE: Final = 4
 """Flag of a row: the node has yet to catch up with its peers after its store was in doubt (R5)."""
 KEYS: Final = 8
 """Flag of a row: it comes without values, as was asked."""
+EXPIRED: Final = 16
+"""Flag of a row: the lease of its winner has run out, and its holder has not said anything yet."""
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
@@ -306,10 +311,13 @@ class Got(Message, frozen=True, array_like=True, tag=96):
 
 
 class Wrote(Message, frozen=True, array_like=True, tag=97):
-    """Per write of the batch its dot and stamp."""
+    """Per write of the batch its dot and stamp; `unchanged` lists, by number, those that were not needed: their dots
+    name the earlier writes of the same value.
+    """
 
     id: int
     writes: tuple[tuple[str, int, int], ...]
+    unchanged: tuple[int, ...] = ()
 
 
 class Done(Message, frozen=True, array_like=True, tag=98):

@@ -14,6 +14,8 @@ from .policy import live
 from .state import State
 from .ticks import MAX_TICK
 
+MAX_TTL_MS: Final = 100 * 366 * 86_400_000
+"""The longest lease, in milliseconds: a hundred years."""
 _KEPT: Final = (("@", "nodes"), ("@", "partial"))
 
 
@@ -41,7 +43,11 @@ def refusal(state: State, change: Change, now: Now) -> Refused | None:
 
 
 def _unfit(change: Change, max_author_bytes: int) -> str | None:
-    """What is wrong with value, author or expiry; None if nothing is."""
+    """What is wrong with value, author, expiry or time to live; None if nothing is."""
+    if change.ttl_ms is not None and not (0 < change.ttl_ms <= MAX_TTL_MS and change.value is not None):
+        return (
+            f"{change.ttl_ms} is no time to live in milliseconds: above 0, at most {MAX_TTL_MS}, and not for a delete"
+        )
     if change.expiry is not None and not 0 <= change.expiry < MAX_TICK:
         return f"{change.expiry} is no time of expiry in milliseconds"
     why = unfit_value(change.value) if change.value is not None else None

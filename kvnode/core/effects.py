@@ -40,7 +40,8 @@ class Change:
 
     `value` is one encoded MessagePack object; None deletes. `expect` makes it a compare-and-set: the dots of the
     live values that the client read (an empty set: "there is none"); None writes in any case. `expiry` is in
-    milliseconds since 1970 UTC.
+    milliseconds since 1970 UTC. `ttl_ms` makes the value a lease of the writing node. With `if_changed` nothing is
+    written where this very value is the only one.
     """
 
     path: Path
@@ -49,14 +50,17 @@ class Change:
     expect: frozenset[Dot] | None = None
     expiry: int | None = None
     principal: str | None = None
+    ttl_ms: int | None = None
+    if_changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Wrote:
-    """The change stands under this dot."""
+    """The change stands under this dot; `unchanged`: that is an earlier one, which wrote the same value."""
 
     dot: Dot
     stamp: int
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

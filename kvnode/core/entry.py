@@ -18,7 +18,7 @@ import msgspec
 
 from .packed import is_too_deep
 from .path import Path, path_key
-from .stamp import MAX_STAMP
+from .stamp import MAX_STAMP, wall_ms
 from .ticks import MAX_TICK, Dot, Incarnation
 
 VALUE: Final = 0
@@ -28,6 +28,16 @@ MAX_DEPTH: Final = 64
 """How deep a value may be nested: what everybody can decode without running out of stack."""
 
 NO_VECTOR: Final[Mapping[Incarnation, int]] = {}
+
+
+class Lease(msgspec.Struct, array_like=True, frozen=True):
+    """A value that somebody has to renew. It runs out `ttl_ms` after the version's stamp, and reads as stale from then
+    on; only the node `holder` then deletes it, or, when that is no member any more, any other. Merging and forgetting
+    know nothing of it, so no clock but the holder's can end a value.
+    """
+
+    holder: str
+    ttl_ms: int
 
 
 class Body(msgspec.Struct, array_like=True, frozen=True):
@@ -43,6 +53,7 @@ class Body(msgspec.Struct, array_like=True, frozen=True):
     author: str = ""
     principal: str | None = None
     expiry: int | None = None
+    lease: Lease | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -58,7 +69,7 @@ class Version:
     writes at one path follow one another, so a dot covers all earlier ticks of its incarnation there.
     """
 
-    __slots__ = ("body", "expiry", "inc", "key", "kind", "sig", "stamp", "tick", "vector")
+    __slots__ = ("body", "expiry", "inc", "key", "kind", "sig", "stamp", "tick", "until", "vector")
 
     inc: Incarnation
     tick: int
@@ -70,6 +81,8 @@ class Version:
     stamp: int
     kind: int
     expiry: int | None
+    until: int | None
+    """When its lease runs out, in milliseconds since 1970 UTC; None without a lease."""
 
     def __init__(
         self,
@@ -82,6 +95,7 @@ class Version:
         stamp: int,
         kind: int,
         expiry: int | None,
+        until: int | None = None,
     ) -> None:
         self.inc = inc
         self.tick = tick
@@ -92,12 +106,13 @@ class Version:
         self.stamp = stamp
         self.kind = kind
         self.expiry = expiry
+        self.until = until
 
     @classmethod
     def make(cls, dot: Dot, vector: Mapping[Incarnation, int], body: Body, sig: bytes = b"") -> Version:
         """A version that is written here and now."""
-        key = path_key(body.path)
-        return cls(dot.inc, dot.tick, vector, key, _encode(body), sig, body.stamp, body.kind, body.expiry)
+        key, until = path_key(body.path), _until(body)
+        return cls(dot.inc, dot.tick, vector, key, _encode(body), sig, body.stamp, body.kind, body.expiry, until)
 
     @classmethod
     def received(
@@ -107,10 +122,12 @@ class Version:
         head = _decode_body(body)
         if is_too_deep(body, MAX_DEPTH + 1):
             raise ValueError(f"a value nested deeper than {MAX_DEPTH}")
-        numbers = (tick - 1, head.stamp, head.expiry or 0, *(t - 1 for t in vector.values()))
+        ttl = 0 if head.lease is None else head.lease.ttl_ms
+        numbers = (tick - 1, head.stamp, head.expiry or 0, ttl, *(t - 1 for t in vector.values()))
         if min(numbers) < 0 or max(numbers) >= MAX_TICK or head.stamp > MAX_STAMP or not head.path:
             raise ValueError(f"{inc}:{tick} has a number out of bounds, or no path")
-        return cls(inc, tick, vector, Path(head.path).key, body, sig, head.stamp, head.kind, head.expiry)
+        key, until = Path(head.path).key, _until(head)
+        return cls(inc, tick, vector, key, body, sig, head.stamp, head.kind, head.expiry, until)
 
     @property
     def dot(self) -> Dot:
@@ -131,6 +148,10 @@ class Version:
         """Whether it reads as deleted: a tombstone, or expired."""
         return self.kind != VALUE or (self.expiry is not None and self.expiry <= now_ms)
 
+    def is_stale(self, now_ms: int) -> bool:
+        """Whether its lease has run out."""
+        return self.until is not None and self.until <= now_ms
+
     def covers(self, other: Version) -> bool:
         """Whether this version is, or supersedes, the other one of the same path."""
         if other.inc == self.inc:
@@ -140,7 +161,16 @@ class Version:
     def stripped(self) -> Version:
         """The same version without its vector, once it is stable."""
         return Version(
-            self.inc, self.tick, NO_VECTOR, self.key, self.body, self.sig, self.stamp, self.kind, self.expiry
+            self.inc,
+            self.tick,
+            NO_VECTOR,
+            self.key,
+            self.body,
+            self.sig,
+            self.stamp,
+            self.kind,
+            self.expiry,
+            self.until,
         )
 
     @property
@@ -159,6 +189,10 @@ class Version:
     def __repr__(self) -> str:
         what = "del" if self.is_tombstone else "val"
         return f"<{what} {Path(self.details.path)} {self.inc}:{self.tick} over {dict(self.vector)}>"
+
+
+def _until(body: Body) -> int | None:
+    return None if body.lease is None else wall_ms(body.stamp) + body.lease.ttl_ms
 
 
 Siblings = tuple[Version, ...]
@@ -229,11 +263,12 @@ def body_of(
     author: str = "",
     principal: str | None = None,
     expiry: int | None = None,
+    lease: Lease | None = None,
 ) -> Body:
     """The body of a write; `value` is one encoded MessagePack object, None a delete."""
     if value is None:
         return Body(path, stamp, TOMBSTONE, NIL, author, principal, expiry)
-    return Body(path, stamp, VALUE, msgspec.Raw(value), author, principal, expiry)
+    return Body(path, stamp, VALUE, msgspec.Raw(value), author, principal, expiry, lease)
 
 
 def plain(value: bytes) -> Any:

@@ -15,7 +15,7 @@ from . import marks
 from .acks import Acks
 from .checks import refusal
 from .effects import Acked, Change, Effect, LinkId, Loaded, Now, Refused, Wrote
-from .entry import Siblings, Version, body_of, vector_over
+from .entry import Lease, Siblings, Version, body_of, vector_over
 from .events import Events
 from .forget import Forget
 from .greeting import misfit, preferred
@@ -165,13 +165,24 @@ class Replica:
         if len(changes) > self.limits.max_batch_changes:
             detail = f"a batch has at most {self.limits.max_batch_changes} changes, this one {len(changes)}"
             return Refused("too_large", changes[0].path, detail)
-        if changes:
-            self.identity.mint(now)
-        return [self._write(change, now) for change in changes]
+        return [self._unchanged(change) or self._write(change, now) for change in changes]
+
+    def _unchanged(self, change: Change) -> Wrote | None:
+        """The write that made the entry what this change would make it, if that is all there is to it."""
+        if not change.if_changed or change.ttl_ms is not None or change.expiry is not None:
+            return None
+        siblings = self.state.tree.at(change.path)
+        if len(siblings) != 1 or change.value is None or siblings[0].until is not None:
+            return None
+        (version,) = siblings
+        if version.is_tombstone or version.expiry is not None or bytes(version.details.value) != change.value:
+            return None
+        return Wrote(version.dot, version.stamp, unchanged=True)
 
     def _write(self, change: Change, now: Now) -> Wrote:
         """One change under its own dot."""
         state = self.state
+        self.identity.mint(now)
         assert state.inc is not None
         key = change.path.key
         inc = state.inc
@@ -192,7 +203,8 @@ class Replica:
         tick = state.counters.get(inc, 0) + 1
         state.counters[inc] = tick
         stamp = state.clock.tick(now.wall, max((v.stamp for v in over), default=0))
-        body = body_of(change.path, stamp, change.value, change.author, change.principal, change.expiry)
+        lease = None if change.ttl_ms is None else Lease(state.name, change.ttl_ms)
+        body = body_of(change.path, stamp, change.value, change.author, change.principal, change.expiry, lease)
         version = Version.make(Dot(inc, tick), vector_over(over, inc), body)
         state.add(key, version)
         self.sync.offer(version, None, now)

@@ -75,6 +75,10 @@ class ClientServer:
         }
         return self.driver.status() | {"clients": clients}
 
+    def stale(self, key: bytes) -> None:
+        """The reading of an entry has become stale without a change."""
+        self._notify(Notify(key, self.driver.replica.tree.get(key)))
+
     def _notify(self, effect: Notify) -> None:
         for watch in self.watches.of(effect.key, effect.siblings):
             watch.notify(effect.key, effect.siblings)

@@ -92,4 +92,5 @@ def checked_change(op: p.Op, author: str) -> Change:
     if op.value is not None:
         check_value(op.value)
     expect = None if op.expect is None else frozenset(Dot(*dot) for dot in op.expect)
-    return Change(checked_path(op.path), op.value, author, expect, op.expiry)
+    path = checked_path(op.path)
+    return Change(path, op.value, author, expect, op.expiry, ttl_ms=op.ttl_ms, if_changed=op.if_changed)

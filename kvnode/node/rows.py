@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from kvnode.client.protocol import CONFLICT, CUT, KEYS, STALE
+from kvnode.client.protocol import CONFLICT, CUT, EXPIRED, KEYS, STALE
 from kvnode.client.wire import encode_part
 from kvnode.codec.values import ValueCodecError, pack, unpack
 from kvnode.core.entry import NIL, Siblings, Version
@@ -97,7 +97,9 @@ class RowEncoder:
 
     def encode(self, key: bytes, siblings: Siblings) -> bytes:
         """The encoded row of an entry."""
-        if len(siblings) != 1 or siblings[0].expiry is not None or not self._replica.is_current:
+        if len(siblings) != 1 or not self._replica.is_current:
+            return self._encode_any(key, siblings)
+        if siblings[0].expiry is not None or siblings[0].until is not None:
             return self._encode_any(key, siblings)
         found = self._cache.get(id(siblings))
         if found is not None and found[0] is siblings:
@@ -120,6 +122,8 @@ class RowEncoder:
         joined: bytes | None = None
         if len(values) > 1:
             values, joined = self._by_policy(siblings, values, now)
+        if values and values[0].is_stale(now):
+            flags |= EXPIRED
         gone = sorted((v for v in siblings if v.is_gone(now)), key=lambda v: v.order, reverse=True)
         versions = [*values, *gone]
         if not self._values:

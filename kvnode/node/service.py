@@ -45,6 +45,7 @@ from .errors import StartError, Stopping
 from .frames import Frames
 from .health import Probes, serve_health
 from .inspecting import Inspector
+from .leases import keep_leases
 from .metrics import metrics_of, reasons_not_ready
 from .peers import Peers
 from .settings import Settings
@@ -115,6 +116,7 @@ class Node:
             await self._start_health(tasks)
             tasks.start_soon(self._announce)
             tasks.start_soon(self.peers.run)
+            tasks.start_soon(keep_leases, self.driver, system_clock, self.clients.stale)
             serve = partial(self._accept, max_connections=self.config.limits.max_connections)
             for listener in self._listeners:
                 tasks.start_soon(serve, listener)

@@ -276,7 +276,8 @@ class ClientSession:
 
         async def write() -> p.Message:
             wrote = await self._driver.propose(changes, ack, timeout_s)
-            return p.Wrote(request.id, tuple((w.dot.inc, w.dot.tick, w.stamp) for w in wrote))
+            unchanged = tuple(at for at, w in enumerate(wrote) if w.unchanged)
+            return p.Wrote(request.id, tuple((w.dot.inc, w.dot.tick, w.stamp) for w in wrote), unchanged)
 
         self._later(request.id, write)
 

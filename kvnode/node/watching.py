@@ -46,9 +46,9 @@ class _Pass:
         self.behind: dict[bytes, Siblings] = {}
 
     def is_new(self, siblings: Siblings) -> bool:
-        """Whether a version is outside the client's context."""
+        """Whether a version is outside the client's context, or has a lease: that may read as stale by now."""
         context = self.context
-        return context is None or any(not context.has(v.inc, v.tick) for v in siblings)
+        return context is None or any(v.until is not None or not context.has(v.inc, v.tick) for v in siblings)
 
 
 class WatchStream(Stream):

@@ -45,6 +45,7 @@ class FakeClient:
     event_items: Sequence[EventItem] = ()
     answer: dict[str, Any] = field(default_factory=dict)
     fails: Exception | None = None
+    unchanged: bool = False
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     tick: int = 100
     address: str = ""
@@ -82,7 +83,7 @@ class FakeClient:
         if expect is not None and have != (expect or frozenset()):
             raise errors.error("cas_failed", f"{path} is no longer as it was read", {"dots": sorted(have)})
         self.tick += 1
-        written = Written(Dot(INC, self.tick), stamp_of(WALL_MS))
+        written = Written(Dot(INC, self.tick), stamp_of(WALL_MS), self.unchanged)
         self.entries.pop(path, None)
         if value is not ABSENT:
             self.entries[path] = Reading(path, value, written.dot, written.stamp, "kv", None, None)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import pytest
 
 from kvnode.client import ABSENT, errors
+from kvnode.core.entry import Lease
 from kvnode.core.path import Path
 from kvnode.core.ticks import Dot
 from tests.cli.conftest import Result
@@ -85,7 +85,7 @@ def test_set_reads_the_value(kv: Kv, fake: FakeClient, argument: str, value: obj
 
 
 def _options(**changes: object) -> dict[str, object]:
-    return {"ack": "disk", "timeout": 5.0, "expect": None, "expiry": None} | changes
+    return {"ack": "disk", "timeout": 5.0, "expect": None, "ttl": None, "if_changed": False} | changes
 
 
 def test_set_tells_the_dot(kv: Kv) -> None:
@@ -149,11 +149,39 @@ def test_conditions(kv: Kv, fake: FakeClient) -> None:
     assert kv("set", "x", "2", "--expect", "nonsense").code == 2
 
 
-def test_ttl_is_a_time_of_expiry(kv: Kv, fake: FakeClient) -> None:
-    before = datetime.now(UTC)
-    kv("set", "x", "1", "--ttl", "60")
-    expiry = fake.calls[0][3]["expiry"]
-    assert 59 < (expiry - before).total_seconds() < 90
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("60", 60), ("30s", 30), ("1.5h", 5400), ("250ms", 0.25), ("5 min", 300), ("7d", 604_800)]
+)
+def test_a_time_to_live_makes_a_lease(kv: Kv, fake: FakeClient, text: str, seconds: float) -> None:
+    assert kv("set", "x", "1", "--ttl", text).code == 0
+    assert fake.calls[0][3]["ttl"] == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "soon", "5 fortnights", "1e3"])
+def test_what_is_no_time_to_live(kv: Kv, text: str) -> None:
+    done = kv("set", "x", "1", "--ttl", text)
+    assert (done.code, done.out) == (2, "")
+    assert "is no length of time; write 30s" in done.err
+
+
+def test_nothing_is_written_where_nothing_changes(kv: Kv, fake: FakeClient) -> None:
+    fake.unchanged = True
+    assert kv("set", "x", "1", "--if-changed").out == f"x = 1  (unchanged, {INC}:101)\n"
+    assert fake.calls[0][3]["if_changed"] is True
+    machine = kv("set", "x", "1", "--if-changed", "--format", "json").json
+    assert machine == {"path": "x", "dot": f"{INC}:102", "unchanged": True}
+
+
+def test_a_stale_value_is_printed_and_marked(kv: Kv, fake: FakeClient) -> None:
+    fake.put(reading("x", 1, lease=Lease("b", 60_000), stale=True, expired=True))
+    done = kv("get", "x")
+    assert (done.code, done.out) == (0, "1\n")
+    assert done.err.startswith("kv: x is stale: ended ")
+    assert done.err.endswith(", held by b\n")
+    assert kv("list").out.splitlines()[1].split()[:3] == ["x", "1", "(stale)"]
+    row = kv("get", "x", "--details", "--format", "json").json
+    assert (row["lease"], row["until"], row["expired"]) == ("b", "2026-01-01T00:01:00.123Z", True)
+    assert "held by b" in kv("get", "x", "--details").out
 
 
 @pytest.mark.parametrize("level", ["memory", "disk", "all", "peer:1", "peer:12"])

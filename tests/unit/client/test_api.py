@@ -101,6 +101,15 @@ async def test_compare_and_set() -> None:
         await kv.set("x", 3, expect=ABSENT)
 
 
+async def test_the_same_value_is_not_written_again() -> None:
+    async with served_client() as (_, kv):
+        first = await kv.set("x", {"a": 1})
+        again = await kv.set("x", {"a": 1}, if_changed=True, ack="all")
+        assert (again.dot, again.stamp, again.unchanged) == (first.dot, first.stamp, True)
+        written = await kv.batch([Put("x", {"a": 1}, if_changed=True), Put("x", 2, if_changed=True), Put("y", 3)])
+        assert [w.unchanged for w in written] == [True, False, False]
+
+
 async def test_a_batch_is_all_or_nothing() -> None:
     async with served_client() as (_, kv):
         old = await kv.set("a", 0)

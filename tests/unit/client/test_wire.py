@@ -28,7 +28,7 @@ PINNED: list[tuple[p.Message, list[Any]]] = [
     (p.Get(7, b"k"), [66, 7, b"k"]),
     (
         p.Batch(7, (p.Op(("a", 1), b"\x01", (DOT,), 9),), "disk", 5000, "me"),
-        [67, 7, [[["a", 1], b"\x01", [[INC, 3]], 9]], "disk", 5000, "me"],
+        [67, 7, [[["a", 1], b"\x01", [[INC, 3]], 9, None, False]], "disk", 5000, "me"],
     ),
     (p.Tree(7, ("a",), "a.+", 2, 10, b"k", True), [68, 7, ["a"], "a.+", 2, 10, b"k", True, False]),
     (
@@ -56,7 +56,7 @@ PINNED: list[tuple[p.Message, list[Any]]] = [
     (ip.Restore(7, 3, True, "disk", 50), [93, 7, 3, True, "disk", 50, None]),
     (ip.Discard(7, (3,)), [94, 7, [3]]),
     (ip.Diagnose(7, True), [95, 7, True]),
-    (p.Wrote(7, ((INC, 3, 65536),)), [97, 7, [[INC, 3, 65536]]]),
+    (p.Wrote(7, ((INC, 3, 65536),)), [97, 7, [[INC, 3, 65536]], []]),
     (p.Done(7, {"a": 1}), [98, 7, {"a": 1}]),
     (p.Fail(7, "code", "text", {"a": 1}), [99, 7, "code", "text", {"a": 1}]),
     (
@@ -92,7 +92,7 @@ def test_no_message_was_forgotten() -> None:
 def test_rows_carry_bodies_as_they_were_written() -> None:
     body = Body(("a", 1), 65536, 0, msgspec.Raw(b"\x01"), "me")
     row = p.Row((p.Sib(INC, 3, body),), 1, p.CONFLICT, b"\x02", None)
-    plain = [[[INC, 3, [["a", 1], 65536, 0, 1, "me", None, None]]], 1, 1, b"\x02", None]
+    plain = [[[INC, 3, [["a", 1], 65536, 0, 1, "me", None, None, None]]], 1, 1, b"\x02", None]
     for message, fields in ((p.Rows(7, (row,)), [100, 7, [plain]]), (p.Got(7, row), [96, 7, plain])):
         payload = _payload(message)
         assert msgpack.unpackb(payload) == fields

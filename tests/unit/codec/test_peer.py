@@ -127,7 +127,7 @@ def test_an_incarnation_travels_once_a_message() -> None:
 
 
 def test_a_body_is_carried_verbatim_with_fields_that_nobody_knows() -> None:
-    body = msgpack.packb([["x"], 5, 0, 42, "me", None, None, {"from": "the future"}])
+    body = msgpack.packb([["x"], 5, 0, 42, "me", None, None, None, {"from": "the future"}])
     wire = msgpack.packb([3, [6, [A], [[0, 1, {}, body, b""]], "more"]])
     message = decode(wire).message
     assert isinstance(message, m.Versions)

@@ -58,7 +58,7 @@ def test_deletes_and_expiry() -> None:
 
 
 def test_fields_that_a_later_release_added_are_kept() -> None:
-    raw = msgspec.msgpack.encode([list(PATH), 5, 0, "value", "me", None, None, "field of the future"])
+    raw = msgspec.msgpack.encode([list(PATH), 5, 0, "value", "me", None, None, None, "field of the future"])
     got = Version.received(A, 1, {}, raw, b"")
     assert got.details.author == "me"
     (back,) = decode_record(encode_record((got,)))

@@ -13,7 +13,7 @@ from kvnode.core.messages import Check, Digest, End, Hello, Versions
 from kvnode.core.path import Path
 from kvnode.core.replica import Replica
 from kvnode.core.stamp import MAX_STAMP, stamp_of, wall_ms
-from kvnode.core.ticks import MAX_TICK, is_volatile
+from kvnode.core.ticks import MAX_TICK, Dot, is_volatile
 from tests.support.replicas import Net, enc, linked
 from tests.support.strangers import Stranger, Z, version
 
@@ -380,6 +380,60 @@ def test_a_malformed_message_harms_no_other_link() -> None:
     net.write("A", "x", 1)
     net.run()
     assert net.read("B", "x") == 1
+
+
+# -- writes that change nothing ----------------------------------------------------------------------------------------
+
+
+def _set(net: Net, label: str, *changes: tuple[str, object], **more: Any) -> list[tuple[Dot, bool]]:
+    out = net.propose(label, *(Change(Path.parse(p), enc(v), if_changed=True, **more) for p, v in changes))
+    assert isinstance(out, list)
+    return [(w.dot, w.unchanged) for w in out]
+
+
+def test_the_same_value_is_not_written_again() -> None:
+    net = linked("A", "B")
+    dot = net.write("A", "x", 1)
+    net.run()
+    known = net["B"].known.copy()
+    assert _set(net, "B", ("x", 1)) == [(dot, True)]
+    assert net["B"].known.map == known.map
+    ((new, unchanged),) = _set(net, "B", ("x", 2))
+    assert (new != dot, unchanged) == (True, False)
+    net.run()
+    assert net.read("A", "x") == 2
+
+
+def test_each_change_of_a_batch_is_looked_at_after_those_before_it() -> None:
+    net = Net("A")
+    found = _set(net, "A", ("x", 1), ("x", 1), ("x", 2), ("x", 1))
+    assert [unchanged for _, unchanged in found] == [False, True, False, False]
+    assert found[0][0] == found[1][0]
+
+
+def test_what_is_written_anew_although_it_is_the_same() -> None:
+    net = linked("A", "B")
+    for more in ({"expiry": net.now.wall + 10**6}, {"ttl_ms": 10**6}):
+        net.write("A", "x", 1)
+        assert _set(net, "A", ("x", 1), **more)[0][1] is False
+        assert _set(net, "A", ("x", 1))[0][1] is False, "this ends the limit"
+    net.delete("A", "x")
+    assert _set(net, "A", ("x", 1))[0][1] is False
+    net.cut("A", "B")
+    net.write("A", "x", 3)
+    net.write("B", "x", 3)
+    net.link("A", "B")
+    net.run()
+    assert _set(net, "A", ("x", 3))[0][1] is False, "this ends the conflict"
+
+
+def test_a_write_that_changes_nothing_mints_no_incarnation() -> None:
+    net = Net("A")
+    net.write("A", "x", 1)
+    net.flow()
+    net.restart("A", member=False)
+    _set(net, "A", ("x", 1))
+    assert net["A"].state.inc is None
 
 
 # -- deadlines ---------------------------------------------------------------------------------------------------------
