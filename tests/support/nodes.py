@@ -59,12 +59,19 @@ async def _rows(kv: Client) -> list[tuple[str, frozenset[Dot]]]:
 
 
 def equal_dumps(*nodes: NodeProcess) -> str:
-    """Wait until all nodes have the same; gives the dump, which is byte-equal on each."""
-    wait_for(lambda: len({str(ask(node, _rows)) for node in nodes}) == 1, "equal trees")
-    first, *others = [node.dump() for node in nodes]
-    for other in others:
-        assert other == first
-    return first
+    """Wait until all nodes have the same; gives the dump, which is byte-equal on each. (Between two looks a node that
+    has just been linked may rewrite its own record.)
+    """
+    dumps: list[str] = []
+
+    def are_equal() -> bool:
+        if len({str(ask(node, _rows)) for node in nodes}) > 1:
+            return False
+        dumps[:] = [node.dump() for node in nodes]
+        return len(set(dumps)) == 1
+
+    wait_for(are_equal, "equal dumps")
+    return dumps[0]
 
 
 def values(dump: str) -> dict[str, list[Any]]:
@@ -76,7 +83,8 @@ def values(dump: str) -> dict[str, list[Any]]:
 class Writer:
     """Writes ``w.NAME.nNUMBER`` to a node, over and over, and deletes some; remembers what was acknowledged."""
 
-    def __init__(self, node: NodeProcess) -> None:
+    def __init__(self, node: NodeProcess, pause_s: float = 0.0) -> None:
+        self._pause_s = pause_s
         self.acknowledged: dict[str, int | None] = {}
         self._node = node
         self._count = 0
@@ -98,6 +106,7 @@ class Writer:
                 else:
                     self.acknowledged[path] = value
                     self._count += 1
+                await anyio.sleep(self._pause_s)
 
     def __enter__(self) -> Writer:
         self._thread.start()
