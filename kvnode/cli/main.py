@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "import": Lazy("imports:group", "Take over what another system saved."),
     "status": Lazy("status:status", "Show the node, its peers and its counts."),
     "gc": Lazy("status:gc", "Explain why a deleted path is still remembered."),
+    "store": Lazy("store:store", "The file that holds a node's values: check, back up, restore."),
     "node": Lazy("node:node", "Run a node, or manage the members of the cluster."),
     "demo": Lazy("demo:demo", "Three nodes, a 1-Wire bus, a cut link: watch it work."),
     "completion": Lazy("completion:completion", "Print the completion script of a shell."),

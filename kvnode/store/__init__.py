@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .base import (
+    NoStore,
     Store,
     StoreDamaged,
     StoreError,
@@ -19,6 +20,7 @@ from .sqlite import SqliteStore
 __all__ = [
     "MemoryDisk",
     "MemoryStore",
+    "NoStore",
     "Snapshot",
     "SqliteStore",
     "Store",

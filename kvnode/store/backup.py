@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 
 from . import files
 from .base import StoreError, StoreExists, StoreReadOnly
-from .check import Level, Report, check, read_only
+from .check import Level, Report, check, present, read_only
 from .lock import FileLock
 from .sqlite import FILE_NAME
 from .sqlite_errors import reported
@@ -40,6 +40,7 @@ class BadBackup(StoreError):
 @contextlib.contextmanager
 def locked(path: str) -> Iterator[None]:
     """Hold the lock of the store at `path`: no node opens it. Where no lock file can be made, none can run anyway."""
+    present(path)
     lock = FileLock(path)
     with contextlib.suppress(StoreReadOnly):
         lock.acquire()

@@ -126,6 +126,15 @@ class StoreTooNew(StoreError):
         self.supported = supported
 
 
+class NoStore(StoreError):
+    """There is no store to look at."""
+
+    code = "no_store"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "there is no store", "give the directory of a node, or a backup")
+
+
 class StoreExists(StoreError):
     """There is something already where a new file was to be."""
 

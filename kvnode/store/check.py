@@ -22,7 +22,7 @@ from kvnode.core.state import DOUBTED_META, MARKS_META
 from kvnode.core.ticks import Incarnation, Known, is_incarnation
 
 from . import files
-from .base import StoreError
+from .base import NoStore
 from .inspection import Found, inspect
 from .migrations import version_of
 from .salvage import readable
@@ -132,8 +132,7 @@ def check(path: str) -> Report:
     """
     path = os.path.abspath(path)
     with reported(path):
-        if not os.path.exists(path):
-            raise StoreError(path, "there is no store", "give the directory of a node, or a backup")
+        present(path)
         look = _Look(path)
         if files.holds_nothing(path):
             look.error("file", "it is empty or cut short: nothing can be read")
@@ -143,6 +142,12 @@ def check(path: str) -> Report:
         for name in files.kept(path):
             look.warn("kept", f"{os.path.basename(name)} was set aside earlier; remove it when nobody needs it")
         return look.report()
+
+
+def present(path: str) -> None:
+    """Raise :class:`.base.NoStore` if there is no store file at `path`."""
+    if not os.path.exists(path):
+        raise NoStore(path)
 
 
 @contextlib.contextmanager

@@ -51,6 +51,8 @@ class FakeClient:
     address: str = ""
     timeout_s: float = 0.0
     node: str = "a"
+    chunks: Sequence[bytes] = ()
+    """What a backup consists of."""
     inspection: Any = None
     """In the place of kvnode.client.inspection.Inspection."""
 
@@ -121,6 +123,20 @@ class FakeClient:
                 yield item
 
         yield rows()
+
+    @asynccontextmanager
+    async def backup(self) -> AsyncIterator[Any]:
+        self._called("backup")
+
+        async def chunks() -> AsyncIterator[bytes]:
+            for chunk in self.chunks:
+                yield chunk
+
+        yield chunks()
+
+    async def compact(self) -> tuple[int, int]:
+        self._called("compact")
+        return 3_500_000, 1200
 
     async def send(self, path: Path, value: Any) -> None:
         self._called("send", path, value)

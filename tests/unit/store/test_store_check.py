@@ -15,7 +15,7 @@ import pytest
 from kvnode.core.effects import Persist
 from kvnode.core.entry import encode_record
 from kvnode.core.ticks import Ticks
-from kvnode.store.base import StoreError, StoreTooNew
+from kvnode.store.base import NoStore, StoreTooNew
 from kvnode.store.check import MAX_FINDINGS, Finding, Level, Report, check
 from kvnode.store.files import PAGE_BYTES
 from kvnode.store.sqlite import FILE_NAME, SqliteStore
@@ -221,7 +221,7 @@ def test_another_programs_database(file: Path, raw: Raw) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    error = refused(StoreError, lambda: check(str(tmp_path / FILE_NAME)))
+    error = refused(NoStore, lambda: check(str(tmp_path / FILE_NAME)))
     assert "there is no store" in str(error)
     assert os.listdir(tmp_path) == []
 
