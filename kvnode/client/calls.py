@@ -8,10 +8,11 @@ import anyio
 
 from . import protocol as p
 from .errors import NOT_DONE, UNKNOWN, KvError, error, unavailable
+from .wire import Needs
 
 
 class Call:
-    """A call: the request of kind `kind` as bytes, and what became of it so far.
+    """A call: the request as bytes, what it needs of a node, and what became of it so far.
 
     `limit` is when it is overdue, on the event loop's clock. A `read` changes nothing; `again` says that the call may
     be sent twice, `resent` that it will be: its first connection broke before the answer came.
@@ -24,17 +25,17 @@ class Call:
         "event",
         "frame",
         "id",
-        "kind",
         "limit",
+        "needs",
         "read",
         "refusal",
         "resent",
         "sent",
     )
 
-    def __init__(self, id: int, kind: type[p.Message], frame: bytes, limit: float, *, read: bool, again: bool) -> None:
+    def __init__(self, id: int, needs: Needs, frame: bytes, limit: float, *, read: bool, again: bool) -> None:
         self.id = id
-        self.kind = kind
+        self.needs = needs
         self.frame = frame
         self.read = read
         self.again = again or read

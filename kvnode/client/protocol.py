@@ -67,7 +67,8 @@ class ClientHello(Message, frozen=True, array_like=True, tag=64):
 
 class ServerHello(Message, frozen=True, array_like=True, tag=65):
     """The node's answer: the protocol version to use from here on, who it is (`session` is random per process), as
-    whom it sees the client, and what it restricts it to. `requests` is the highest tag of a request that it takes.
+    whom it sees the client, and what it restricts it to. `requests` is the highest tag of a request that it takes,
+    `features` tells what it understands besides (:data:`.wire.FEATURES`).
     """
 
     protocol: int

@@ -21,7 +21,7 @@ from kvnode.transport.base import Connection, ConnectionClosed, DialFailed, Tran
 from . import protocol as p
 from .calls import Call, result_of
 from .errors import NOT_DONE, UNKNOWN, Closed, KvError, ProtocolError, error, unavailable
-from .wire import WireError, decode_answer, framed, is_served
+from .wire import Needs, WireError, decode_answer, framed, is_served, needs_of
 
 _log: Final = logging.getLogger("kvnode.client")
 
@@ -273,7 +273,7 @@ class Session:
             frame = framed(message)
         except FrameError as err:
             raise error("too_large", str(err)) from None
-        call = Call(id, type(message), frame, anyio.current_time() + timeout_s, read=read, again=again)
+        call = Call(id, needs_of(message), frame, anyio.current_time() + timeout_s, read=read, again=again)
         self._calls[id] = call
         self._post(call)
         if call.limit < self._look_at:
@@ -289,7 +289,7 @@ class Session:
         """Send a call, if there is a connection with room; if not, it waits for either."""
         if self._connection is None or call.sent:
             return
-        if (why := self._too_old(call.kind)) is not None:
+        if (why := self._too_old(call.needs)) is not None:
             self._calls.pop(call.id, None)
             call.fail(unavailable(str(why), UNKNOWN) if call.outcome == UNKNOWN else why)
             return
@@ -344,19 +344,18 @@ class Session:
 
     def _ask(self, id: int, stream: Fed) -> None:
         request = stream.request()
-        if (why := self._too_old(type(request))) is None:
+        if (why := self._too_old(needs_of(request))) is None:
             self.send(request)
         else:
             self._streams.pop(id, None)
             stream.fail(why)
 
-    def _too_old(self, kind: type[p.Message]) -> KvError | None:
+    def _too_old(self, needs: Needs) -> KvError | None:
         """Why the node at the other end is not asked that; None if it may be."""
         node = self.node
-        if node is None or is_served(kind, node):
+        if node is None or is_served(needs, node):
             return None
-        what = kind.__name__.lower()
-        return error("too_old", f"the node {node.name} is too old for {what!r}; upgrade it, or ask a newer one")
+        return error("too_old", f"the node {node.name} is too old for {needs.what!r}; upgrade it, or ask a newer one")
 
     def forget(self, id: int, *, cancel: bool) -> None:
         """A stream is over; `cancel` if the node does not know."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import ClassVar, Final, get_args
+from typing import ClassVar, Final, NamedTuple, get_args
 
 import msgspec
 
@@ -12,7 +12,7 @@ from kvnode.codec.framing import frame
 from kvnode.core.ticks import Known, Ticks, is_incarnation
 
 from .inspect_protocol import InspectRequest
-from .protocol import PROTOCOL_MAX, PROTOCOL_MIN, Answer, ClientHello, Message, Ranges, Request, ServerHello
+from .protocol import PROTOCOL_MAX, PROTOCOL_MIN, Answer, Batch, ClientHello, Message, Ranges, Request, ServerHello
 
 FIRST_TAG: Final = 64
 """Tags of clients' messages start here."""
@@ -36,6 +36,11 @@ AnyRequest = Request | InspectRequest
 _requests: Final[msgspec.msgpack.Decoder[AnyRequest]] = msgspec.msgpack.Decoder(AnyRequest)
 LAST_REQUEST: Final = max(kind.__struct_config__.tag for kind in get_args(AnyRequest))
 """The highest tag of a request, for the node's hello."""
+LEASES: Final = "leases"
+FEATURES: Final = (LEASES,)
+"""Fields that were added to requests and must not be overlooked, for the node's hello: a node of an older version does
+not see a field that it does not know, and would make a value of thirty seconds one for ever.
+"""
 _answers: Final[msgspec.msgpack.Decoder[Answer]] = msgspec.msgpack.Decoder(Answer)
 _hello: Final = msgspec.msgpack.Decoder(ClientHello)
 _head: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
@@ -113,10 +118,27 @@ def choose_protocol(low: int, high: int) -> int | None:
     return best if best >= max(low, PROTOCOL_MIN) else None
 
 
-def is_served(kind: type[Message], node: ServerHello) -> bool:
-    """Whether this node, by its hello, takes requests of this kind."""
-    tag = kind.__struct_config__.tag
-    return not isinstance(tag, int) or tag <= node.requests
+class Needs(NamedTuple):
+    """What a request asks of a node: to take requests up to this tag, and to know this feature (empty: none)."""
+
+    tag: int
+    feature: str
+    what: str
+    """The request or the feature, for people."""
+
+
+def needs_of(request: Message) -> Needs:
+    """What a node needs to understand this request as it is meant."""
+    tag, name = request.__struct_config__.tag, type(request).__name__.lower()
+    assert isinstance(tag, int)
+    if isinstance(request, Batch) and any(op.ttl_ms is not None for op in request.ops):
+        return Needs(tag, LEASES, LEASES)
+    return Needs(tag, "", name)
+
+
+def is_served(needs: Needs, node: ServerHello) -> bool:
+    """Whether a node, by its hello, will do."""
+    return needs.tag <= node.requests and (not needs.feature or needs.feature in node.features)
 
 
 # -- shared rules --------------------------------------------------------------------------------------------

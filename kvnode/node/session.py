@@ -19,7 +19,7 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from kvnode.client import protocol as p
-from kvnode.client.wire import LAST_REQUEST, WireError, decode_request, framed, id_of, known_of
+from kvnode.client.wire import FEATURES, LAST_REQUEST, WireError, decode_request, framed, id_of, known_of
 from kvnode.codec.framing import HEADER_BYTES, FrameError
 from kvnode.core.entry import decode_record
 from kvnode.core.path import path_key
@@ -136,7 +136,9 @@ class ClientSession:
     async def run(self, version: int) -> None:
         """Serve until the connection's end."""
         replica = self._driver.replica
-        self._send(p.ServerHello(version, replica.name, replica.session, SOFTWARE, requests=LAST_REQUEST))
+        self._send(
+            p.ServerHello(version, replica.name, replica.session, SOFTWARE, features=FEATURES, requests=LAST_REQUEST)
+        )
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks

@@ -12,7 +12,7 @@ from kvnode.client import Client, connect
 from kvnode.client import protocol as p
 from kvnode.client.inspect_protocol import Verified, Verify
 from kvnode.client.session import Options
-from kvnode.client.wire import LAST_REQUEST, decode_request, first_frame, framed
+from kvnode.client.wire import FEATURES, LAST_REQUEST, decode_request, first_frame, framed
 from kvnode.node.clients import ClientServer
 from kvnode.node.frames import Frames
 from kvnode.node.inspecting import Inspector
@@ -83,9 +83,11 @@ class ScriptedNode:
         for message in messages:
             assert self.connection.queue(framed(message))
 
-    def welcome(self, name: str = "scripted", requests: int = LAST_REQUEST) -> None:
+    def welcome(
+        self, name: str = "scripted", requests: int = LAST_REQUEST, features: tuple[str, ...] = FEATURES
+    ) -> None:
         """Answer the hello; `requests` is the highest tag of a request that it claims to take."""
-        self.send(p.ServerHello(1, name, 1, requests=requests))
+        self.send(p.ServerHello(1, name, 1, features=features, requests=requests))
 
     async def idle(self) -> None:
         """Stay silent until the client goes away."""

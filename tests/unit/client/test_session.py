@@ -461,7 +461,7 @@ async def test_answers_nobody_asked_for_and_unknown_ones_are_ignored() -> None:
 
 async def old(node: ScriptedNode) -> None:
     """A node of version 0.1, which would refuse what it does not know as nonsense."""
-    node.welcome(requests=p.REQUESTS_OF_0_1)
+    node.welcome(requests=p.REQUESTS_OF_0_1, features=())
     request = await node.next()
     node.send(p.Done(request.id, {"old": True}))
     await node.idle()
@@ -475,6 +475,8 @@ async def test_an_old_node_is_not_asked_what_it_cannot_know() -> None:
         with pytest.raises(Refused, match="too old for 'backup'"):
             async with client.backup() as chunks:
                 await anext(aiter(chunks))
+        with pytest.raises(Refused, match="too old for 'leases'"):
+            await client.set("x", 1, ttl=30)
         assert await client.status() == {"old": True}, "nothing else was sent before"
 
 

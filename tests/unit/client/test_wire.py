@@ -205,9 +205,12 @@ def test_a_request_of_a_later_version_is_told_from_nonsense() -> None:
 def test_a_hello_says_what_is_served() -> None:
     old = wire.decode_answer(msgpack.packb([65, 1, "n", 5]))
     assert isinstance(old, p.ServerHello)
-    assert wire.is_served(p.Ping, old)
-    assert not wire.is_served(p.Backup, old)
-    assert wire.is_served(p.Backup, p.ServerHello(1, "n", 5, requests=wire.LAST_REQUEST))
+    new = p.ServerHello(1, "n", 5, features=wire.FEATURES, requests=wire.LAST_REQUEST)
+    write = p.Op(("a",), b"\x01")
+    lease = msgspec.structs.replace(write, ttl_ms=30_000)
+    requests = (p.Ping(1), p.Batch(1, (write,), "disk", 5000), p.Batch(1, (write, lease), "disk", 5000), p.Backup(1, 9))
+    assert [wire.is_served(wire.needs_of(request), old) for request in requests] == [True, True, False, False]
+    assert all(wire.is_served(wire.needs_of(request), new) for request in requests)
 
 
 def test_tags_of_requests_only_go_up() -> None:
