@@ -12,7 +12,7 @@ import logging
 import os
 import random as random_module
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Generic, TypeVar
@@ -21,9 +21,9 @@ import anyio
 
 from kvagents.framework.claim import CLAIMS, Terms
 from kvagents.framework.config import Config, Plan, Problem
-from kvagents.framework.errors import Failed
 from kvagents.framework.keeper import Keeper, Process
 from kvagents.framework.kv import Kv
+from kvagents.framework.link import WRITE_TIMEOUT_S, Link
 from kvagents.framework.reporter import Reporter
 from kvagents.framework.retry import DEFAULT_POLICY, UNTRIED, RetryPolicy
 from kvagents.framework.supervise import Run, Supervisor, describe
@@ -32,11 +32,9 @@ from kvnode.client import (
     AckTimeout,
     CasFailed,
     Change,
-    Closed,
     Gap,
     KvError,
     NotFound,
-    ProtocolError,
     Reading,
     Unavailable,
     Uptodate,
@@ -50,7 +48,6 @@ Spec = TypeVar("Spec")
 ROOT: Final = Path(("agent",))
 QUIET_S: Final = 0.05
 """Changes of the configuration that come closer together than this are applied at once."""
-WRITE_TIMEOUT_S: Final = 5.0
 CAS_ATTEMPTS: Final = 5
 
 
@@ -63,62 +60,6 @@ class Option:
     help: str
     read: Callable[[str], Any] = str
     """Makes the value from the text; raises ValueError with one line."""
-
-
-class Link(Generic[Spec]):
-    """What a running binding works with: the tree, the clock, and a way to tell how it and its parts fare."""
-
-    def __init__(
-        self, kv: Kv, path: Path, run: Run, reporter: Reporter, random: Callable[[], float], policy: RetryPolicy
-    ) -> None:
-        self.kv = kv
-        self.path = path
-        self.random = random
-        self.policy = policy
-        self._run = run
-        self._reporter = reporter
-        self._node_is_away = False
-
-    def begin(self, parts: Iterable[Path]) -> None:
-        """Name the parts that the binding has, by the paths that configure them; the records of others go.
-
-        Only the first attempt says so: what was found at run time keeps its record while the binding is retried.
-        """
-        if self._run.first:
-            self._reporter.keep_only(self.path, parts)
-
-    def up(self) -> None:
-        """The binding is up; when it stays so for 5 s it counts as working."""
-        self._run.up()
-
-    def failed(self, path: Path, code: str, message: str) -> None:
-        """A part of the binding, configured at `path`, failed; the binding as such goes on."""
-        self._reporter.failed(path, code, message)
-
-    def works(self, path: Path) -> None:
-        """That part works."""
-        self._reporter.works(path)
-
-    async def put(self, path: Path, value: Any) -> bool:
-        """Write a value. False when it was not written because no node is there: measure and try again later.
-
-        Raises :class:`Failed` when the node refuses it, which trying again will not change.
-        """
-        try:
-            await self.kv.set(path, value, timeout=WRITE_TIMEOUT_S, idempotent=True)
-        except AckTimeout:
-            pass  # the write stands
-        except (Unavailable, Closed, ProtocolError) as error:
-            if not self._node_is_away:
-                log.warning("values are not written: %s", error)
-            self._node_is_away = True
-            return False
-        except KvError as error:
-            raise Failed(error.code, f"the node refuses to write {path}: {error}") from None
-        if self._node_is_away:
-            log.info("values are written again")
-        self._node_is_away = False
-        return True
 
 
 class AgentKind(ABC, Generic[Spec]):
@@ -137,7 +78,7 @@ class AgentKind(ABC, Generic[Spec]):
         """What a configuration asks for. Pure; two calls with equal entries give equal specifications."""
 
     @abstractmethod
-    async def run(self, path: Path, spec: Spec, link: Link[Spec]) -> None:
+    async def run(self, path: Path, spec: Spec, link: Link) -> None:
         """Run one binding until cancelled. Raises :class:`Failed` when it cannot go on; it is then run again."""
 
 
@@ -162,6 +103,7 @@ class Agent(Generic[Spec]):
         self.root = ROOT / (kind.kind, name)
         self._kv = kv
         self._overrides = dict(overrides or {})
+        self._wall = wall
         self._random = random
         self._policy = policy
         self._reporter = Reporter(kv, kind.kind, name, self.root, wall=wall)
@@ -288,8 +230,19 @@ class Agent(Generic[Spec]):
             return self.kind.plan(config)
         except Exception as error:
             # A bug; but mending the configuration must be possible without a restart, whatever it holds.
-            code, message = describe(error)
+            code, message, _ = describe(error)
             return Plan({}, (Problem(self.root, message, code=code),))
 
     async def _run_binding(self, path: Path, spec: Spec, run: Run) -> None:
-        await self.kind.run(path, spec, Link(self._kv, path, run, self._reporter, self._random, self._policy))
+        link = Link(
+            self._kv,
+            path,
+            run,
+            self._reporter,
+            wall=self._wall,
+            random=self._random,
+            policy=self._policy,
+            drives=lambda: self._keeper.drives,
+            token=self._keeper.token,
+        )
+        await self.kind.run(path, spec, link)

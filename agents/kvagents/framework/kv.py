@@ -15,6 +15,11 @@ WatchItem = Change | Uptodate | Gap
 class Kv(Protocol):
     """The calls agents make; errors are those of :mod:`kvnode.client.errors`."""
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a node now."""
+        ...
+
     # ASYNC109: the time limit is part of the request, the node works with it too.
 
     async def get(self, path: Path | str, /) -> Reading:

@@ -15,11 +15,11 @@ from kvagents.framework.kv import Kv
 from kvagents.framework.supervise import Watcher
 from kvnode.client import KvError, NotFound
 from kvnode.core.path import Path
-from kvnode.data.errors import ErrorBook, acknowledgement_of
+from kvnode.data.errors import ErrorBook, Severity, acknowledgement_of
+from kvnode.data.sources import SOURCES, STATUS, Source, source_of
 
 log = logging.getLogger(__name__)
 
-STATUS: Final = Path(("@", "status", "agent"))
 STATUS_EVERY_S: Final = 60.0
 """The status entry is written at least this often; an older one means that the agent is gone."""
 WRITE_TIMEOUT_S: Final = 5.0
@@ -40,12 +40,14 @@ class Reporter(Watcher):
         self._since = wall()
         self._problems: dict[Path, Problem] = {}
         self.book = ErrorBook(Path((kind, name)), root)
+        self._sources: dict[Path, Source] = {}
+        self._told_sources: dict[Path, Source] = {}
         self.facts: Mapping[str, Any] = {}
         """More for the status entry."""
 
-    def failed(self, path: Path, code: str, message: str) -> None:
+    def failed(self, path: Path, code: str, message: str, severity: Severity = Severity.ERROR) -> None:
         """Count a failure, and log it if it is news."""
-        if self.book.fail(path, code, message, self._wall()):
+        if self.book.fail(path, code, message, self._wall(), severity):
             log.warning("%s", message, extra={"path": str(path), "code": code})
         self._wake.set()
 
@@ -90,15 +92,32 @@ class Reporter(Watcher):
             if path not in self._problems and not mended and not any(path.is_below(top) for top in tops):
                 self.dropped(path)
 
+        for dest, source in list(self._sources.items()):
+            if not any(source.config.is_below(top) for top in tops):
+                del self._sources[dest]
+
+    def feeds(self, dest: Path, config: Path, stale_after_s: float | None) -> None:
+        """Say that the values at `dest` come from here."""
+        source = Source(self.book.subsystem, config, stale_after_s)
+        if self._sources.get(dest) != source:
+            self._sources[dest] = source
+            self._wake.set()
+
     def status_changed(self) -> None:
         """Write the status soon."""
         self._wake.set()
 
     async def load(self) -> None:
-        """Take over the records of an earlier run. Raises KvError."""
+        """Take over the records and sources of an earlier run. Raises KvError."""
         async with self._kv.tree(self.book.top) as rows:
             async for row in rows:
                 self.book.adopt(row.path, row.value)
+        async with self._kv.tree(SOURCES) as rows:
+            async for row in rows:
+                source = Source.from_value(row.value)
+                if source is not None and source.agent == self.book.subsystem:
+                    dest = Path(row.path[len(SOURCES) :])
+                    self._sources[dest] = self._told_sources[dest] = source
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -136,8 +155,18 @@ class Reporter(Watcher):
                 await kv.set(place, value, timeout=WRITE_TIMEOUT_S, idempotent=True)
                 continue
             for gone in (place, acknowledgement_of(place)):
-                with suppress(NotFound):  # it was never written
-                    await kv.delete(gone, timeout=WRITE_TIMEOUT_S, idempotent=True)
+                await _delete(kv, gone)
+        await self._tell_sources(kv)
+
+    async def _tell_sources(self, kv: Kv) -> None:
+        """Bring what the tree says of sources in line with what there is."""
+        for dest in [dest for dest in self._told_sources if dest not in self._sources]:
+            await _delete(kv, source_of(dest))
+            del self._told_sources[dest]
+        for dest, source in list(self._sources.items()):
+            if self._told_sources.get(dest) != source:
+                await kv.set(source_of(dest), source.value(), timeout=WRITE_TIMEOUT_S, idempotent=True)
+                self._told_sources[dest] = source
 
     def _status(self, state: str) -> dict[str, Any]:
         return {
@@ -149,3 +178,8 @@ class Reporter(Watcher):
             "errors": len(self.book.open()),
             **self.facts,
         }
+
+
+async def _delete(kv: Kv, path: Path) -> None:
+    with suppress(NotFound):  # it was never written
+        await kv.delete(path, timeout=WRITE_TIMEOUT_S, idempotent=True)

@@ -20,7 +20,7 @@ class RetryPolicy:
     factor: float = 1.4
     longest_s: float = 300.0
     working_after_s: float = 5.0
-    jitter: float = 0.0
+    jitter: float = 0.1
 
     def delay_s(self, failures: int, random: Callable[[], float]) -> float:
         """How long to wait after that many failures in a row (1 or more); `random` gives numbers from 0 to 1."""

@@ -15,6 +15,7 @@ from kvagents.framework.errors import Failed
 from kvagents.framework.retry import DEFAULT_POLICY, UNTRIED, RetryPolicy
 from kvnode.client import KvError
 from kvnode.core.path import Path
+from kvnode.data.errors import Severity
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ ENDED: Final = Failed("ended", "the binding ended by itself")
 class Watcher:
     """Is told how bindings fare; see :class:`kvagents.framework.reporter.Reporter`."""
 
-    def failed(self, path: Path, code: str, message: str) -> None:
+    def failed(self, path: Path, code: str, message: str, severity: Severity = Severity.ERROR) -> None:
         """The binding at `path`, or a part of it, failed."""
 
     def works(self, path: Path) -> None:
@@ -34,10 +35,20 @@ class Watcher:
 
 
 class Run:
-    """One attempt at running a binding: what the binding tells the supervisor. `first` since its start or change."""
+    """One attempt at running a binding: what the binding tells the supervisor. `first` since its start or change.
 
-    def __init__(self, tasks: TaskGroup, works: Callable[[], Coroutine[Any, Any, None]], first: bool) -> None:
+    `is_wanted` tells whether the configuration still has the binding as it is.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskGroup,
+        works: Callable[[], Coroutine[Any, Any, None]],
+        first: bool,
+        is_wanted: Callable[[], bool],
+    ) -> None:
         self.first = first
+        self.is_wanted = is_wanted
         self._tasks = tasks
         self._works = works
         self.is_up = False
@@ -54,6 +65,7 @@ class _Running(Generic[Spec]):
     spec: Spec
     scope: anyio.CancelScope
     ended: anyio.Event
+    is_wanted: bool = True
 
 
 class Supervisor(Generic[Spec]):
@@ -88,6 +100,7 @@ class Supervisor(Generic[Spec]):
         diff = difference({path: running.spec for path, running in self._running.items()}, wanted)
         ending = [self._running.pop(path) for path in diff.stop]
         for old in ending:
+            old.is_wanted = False
             old.scope.cancel()
         for old in ending:
             await old.ended.wait()
@@ -98,21 +111,21 @@ class Supervisor(Generic[Spec]):
     async def _keep(self, path: Path, running: _Running[Spec]) -> None:
         try:
             with running.scope:
-                await self._try_for_ever(path, running.spec)
+                await self._try_for_ever(path, running)
         finally:
             running.ended.set()
 
-    async def _try_for_ever(self, path: Path, spec: Spec) -> None:
+    async def _try_for_ever(self, path: Path, running: _Running[Spec]) -> None:
         health = UNTRIED
         first = True
         while True:
-            worked, error = await self._try(path, spec, first)
+            worked, error = await self._try(path, running, first)
             first = False
             health = (UNTRIED if worked else health).failed()
             self._watcher.failed(path, *describe(error))
             await anyio.sleep(self._policy.delay_s(health.failures, self._random))
 
-    async def _try(self, path: Path, spec: Spec, first: bool) -> tuple[bool, Exception]:
+    async def _try(self, path: Path, running: _Running[Spec], first: bool) -> tuple[bool, Exception]:
         """Run once; how it ended, and whether it had counted as working before."""
         worked = False
 
@@ -124,7 +137,8 @@ class Supervisor(Generic[Spec]):
 
         try:
             async with anyio.create_task_group() as tasks:
-                await self._run(path, spec, Run(tasks, count_as_working, first))
+                run = Run(tasks, count_as_working, first, lambda: running.is_wanted)
+                await self._run(path, running.spec, run)
                 tasks.cancel_scope.cancel()
         except Exception as error:
             return worked, first_error(error)
@@ -138,12 +152,12 @@ def first_error(error: Exception) -> Exception:
     return error
 
 
-def describe(error: Exception) -> tuple[str, str]:
-    """Code and message of an error. One that is not :class:`Failed` is a bug, and logged with its traceback."""
+def describe(error: Exception) -> tuple[str, str, Severity]:
+    """Code, message and severity of an error. What is no :class:`Failed` is a bug, logged with its traceback."""
     if isinstance(error, Failed):
-        return error.code, error.message
+        return error.code, error.message, error.severity
     if isinstance(error, KvError):
-        return error.code, str(error)
+        return error.code, str(error), Severity.ERROR
     log.error("unexpected error", exc_info=error)
     text = str(error).partition("\n")[0]
-    return "internal", f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return "internal", f"{type(error).__name__}: {text}" if text else type(error).__name__, Severity.ERROR

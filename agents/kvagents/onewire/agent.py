@@ -8,10 +8,11 @@ from typing import ClassVar
 
 import anyio
 
-from kvagents.framework.agent import AgentKind, Link, Option
+from kvagents.framework.agent import AgentKind, Option
 from kvagents.framework.check import Checker
 from kvagents.framework.config import Config, Plan
 from kvagents.framework.errors import Failed
+from kvagents.framework.link import Link
 from kvagents.onewire.bus import DeviceError, Session, open_session
 from kvagents.onewire.config import ServerPlan, parse_server, plan
 from kvagents.onewire.model import Rom
@@ -56,7 +57,7 @@ class OneWire(AgentKind[ServerPlan]):
         """What the entries ask for."""
         return plan(config, self._checker)
 
-    async def run(self, path: Path, spec: ServerPlan, link: Link[ServerPlan]) -> None:
+    async def run(self, path: Path, spec: ServerPlan, link: Link) -> None:
         """Poll one owserver. Raises :class:`Failed` when it is gone."""
         link.begin(device.path for device in spec.devices)
         poller = Poller(path, spec, anyio.current_time(), link.random, link.policy)
@@ -69,7 +70,7 @@ class OneWire(AgentKind[ServerPlan]):
             await anyio.sleep_until(poller.next_due)
 
 
-async def _cycle(poller: Poller, session: Session, link: Link[ServerPlan]) -> dict[Rom, tuple[Path, float]]:
+async def _cycle(poller: Poller, session: Session, link: Link) -> dict[Rom, tuple[Path, float]]:
     """Search, convert and read what is due; the values to write."""
     if poller.search_is_due(anyio.current_time()):
         poller.searched(await session.scan(), anyio.current_time())
@@ -109,7 +110,7 @@ async def _set_precision(poller: Poller, cycle: Cycle, session: Session) -> None
         device.fresh = False
 
 
-async def _read(poller: Poller, rom: Rom, session: Session, link: Link[ServerPlan]) -> tuple[Path, float] | None:
+async def _read(poller: Poller, rom: Rom, session: Session, link: Link) -> tuple[Path, float] | None:
     """Read one device; the value to write, if any. Its failure concerns no other."""
     device = poller.devices[rom]
     bus = device.bus or ""
@@ -130,14 +131,14 @@ async def _read(poller: Poller, rom: Rom, session: Session, link: Link[ServerPla
     return outcome.write
 
 
-async def _write(poller: Poller, values: dict[Rom, tuple[Path, float]], link: Link[ServerPlan]) -> None:
+async def _write(poller: Poller, values: dict[Rom, tuple[Path, float]], link: Link) -> None:
     """Write all values at once; one that could not be written is measured again before the next attempt."""
     async with anyio.create_task_group() as tasks:
         for rom, (dest, value) in values.items():
             tasks.start_soon(partial(_write_one, poller, rom, dest, value, link))
 
 
-async def _write_one(poller: Poller, rom: Rom, dest: Path, value: float, link: Link[ServerPlan]) -> None:
+async def _write_one(poller: Poller, rom: Rom, dest: Path, value: float, link: Link) -> None:
     try:
         if await link.put(dest, value):
             poller.wrote(rom, value, anyio.current_time())

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from kvagents.framework.check import Checker
 from kvagents.framework.config import Config, Plan, Problem
-from kvagents.onewire.model import FAMILIES, Filter, Rom, RomError, is_thermometer
+from kvagents.framework.filter import Filter
+from kvagents.onewire.model import FAMILIES, Rom, RomError, is_thermometer
 from kvnode.core.path import Path, PathError
 
 DEFAULT_PORT: Final = 4304

@@ -1,6 +1,6 @@
-"""What is known about 1-Wire devices without asking one: ids, families, readings, when a reading is worth writing.
+"""What is known about 1-Wire devices without asking one: ids, families, readings.
 
-Pure: no I/O, no clock. Times are seconds of any monotonic clock, temperatures degrees Celsius.
+Pure: no I/O, no clock. Temperatures are degrees Celsius.
 """
 
 from __future__ import annotations
@@ -130,25 +130,3 @@ def is_power_on_value(value: float, previous: float | None) -> bool:
     temperature gets there in one step, while a sensor that lost its supply always does.
     """
     return value == POWER_ON_C and (previous is None or abs(previous - POWER_ON_C) > _NEAR_POWER_ON)
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which readings are written: those that moved by more than `delta`, and one every `heartbeat_s` seconds."""
-
-    delta: float = 0.0
-    heartbeat_s: float = 300.0
-
-    def wants(self, value: float, now: float, written: Written | None) -> bool:
-        """Whether `value`, read at `now`, is to be written, given what was `written` last."""
-        if written is None or now - written.at >= self.heartbeat_s:
-            return True
-        return abs(value - written.value) > self.delta
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """The value written last, and when."""
-
-    value: float
-    at: float

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from kvagents.framework.filter import Written
 from kvagents.framework.retry import DEFAULT_POLICY, UNTRIED, Health, RetryPolicy
 from kvagents.onewire.config import DevicePlan, ServerPlan
 from kvagents.onewire.model import (
@@ -24,7 +25,6 @@ from kvagents.onewire.model import (
     FAMILIES,
     ReadingError,
     Rom,
-    Written,
     is_power_on_value,
     parse_temperature,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -11,15 +11,21 @@ import anyio
 
 from kvnode.client import ABSENT, CasFailed, Change, NotFound, Reading, Refused, Unavailable, Uptodate
 from kvnode.core.path import Path
+from kvnode.core.stamp import stamp_of
 from kvnode.core.ticks import Dot
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 class FakeKv:
-    """`away` makes all calls fail and ends all watches; `refuses` are paths that must not be written."""
+    """`away` makes all calls fail and ends all watches; `refuses` are paths that must not be written.
 
-    def __init__(self, entries: dict[str, Any] | None = None) -> None:
+    `wall` gives the time of writes.
+    """
+
+    def __init__(self, entries: dict[str, Any] | None = None, wall: Callable[[], datetime] = lambda: T0) -> None:
+        self.wall = wall
+        self._times: dict[Path, datetime] = {}
         self.entries: dict[Path, Any] = {}
         self.writes: list[tuple[Path, Any]] = []
         self.refuses: set[Path] = set()
@@ -42,6 +48,7 @@ class FakeKv:
             self.entries[path] = value
         self._log.append((path, value))
         self._dots[path] = Dot("fake~0", len(self._log))
+        self._times[path] = self.wall()
         self._stir()
 
     def at(self, path: Path | str) -> Any:
@@ -56,6 +63,10 @@ class FakeKv:
     def away(self, away: bool) -> None:
         self._away = away
         self._stir()
+
+    @property
+    def is_connected(self) -> bool:
+        return not self._away
 
     def _stir(self) -> None:
         self._news.set()
@@ -137,7 +148,8 @@ class FakeKv:
             raise Unavailable("unavailable", "the fake node is away")
 
     def _row(self, kind: type[Any], path: Path, value: Any) -> Any:
-        return kind(path, value, self._dots[path], 0, "fake", None, None)
+        stamp = stamp_of(int(self._times[path].timestamp() * 1000))
+        return kind(path, value, self._dots[path], stamp, "fake", None, None)
 
 
 def _path(path: Path | str) -> Path:

@@ -10,8 +10,9 @@ from typing import Any
 
 import anyio
 
-from kvagents.framework.agent import Agent, AgentKind, Link
+from kvagents.framework.agent import Agent, AgentKind
 from kvagents.framework.config import Config, Plan, Problem
+from kvagents.framework.link import Link
 from kvnode.core.path import Path
 from tests.unit.kvagents.fake_kv import T0, FakeKv
 
@@ -39,7 +40,7 @@ class Toy(AgentKind[str]):
                 bindings[path] = says
         return Plan(bindings, tuple(problems))
 
-    async def run(self, path: Path, spec: str, link: Link[str]) -> None:
+    async def run(self, path: Path, spec: str, link: Link) -> None:
         name = str(path[-1])
         self.note("start", name)
         link.begin([path / "part"])

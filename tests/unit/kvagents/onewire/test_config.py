@@ -8,8 +8,9 @@ import pytest
 
 from kvagents.framework.check import Checker
 from kvagents.framework.config import Config, Plan
+from kvagents.framework.filter import Filter
 from kvagents.onewire.config import DevicePlan, ServerPlan, Settings, parse_server, plan
-from kvagents.onewire.model import Filter, Rom
+from kvagents.onewire.model import Rom
 from kvnode.core.path import Path
 from kvnode.data.schemas import read_schema
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvagents.framework.filter import Filter
 from kvagents.onewire.config import DevicePlan, ServerPlan, Settings
-from kvagents.onewire.model import Filter, Rom
+from kvagents.onewire.model import Rom
 from kvagents.onewire.poll import MAX_DEVICES, Poller
 from kvnode.core.path import Path
 
