@@ -308,6 +308,7 @@ class State:
         if self.doubted:
             self.doubted = False
             self._doubted_changed = True
+            self.report("store_doubt", "store", "a peer made up for what the store had lost", resolved=True)
 
     def caught_up(self) -> None:
         """The rejoin is complete."""

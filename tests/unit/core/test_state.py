@@ -79,6 +79,19 @@ def test_with_a_doubt_known_is_exactly_what_is_held() -> None:
     assert set(net.nodes["A"].store.known[inc]) == held
 
 
+def test_a_doubt_is_over_when_a_peer_has_made_up_for_it() -> None:
+    net = Net("A", "B")
+    net.link("A", "B")
+    net.write("A", "x", 1)
+    net.flow()
+    net.restart("A", doubts=("salvaged",))
+    net.flow()
+    assert [r.resolved for r in net.nodes["A"].reports] == [False]
+    net.link("A", "B")
+    net.flow()
+    assert [r.resolved for r in net.nodes["A"].reports if r.kind == "store_doubt"] == [False, True]
+
+
 def test_a_node_without_other_members_has_nobody_to_wait_for() -> None:
     net = Net("A")
     net.write("A", "x", 1)
