@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "load": Lazy("load:load", "Write the values of a dump."),
     "import": Lazy("imports:group", "Take over what another system saved."),
     "status": Lazy("status:status", "Show the node, its peers and its counts."),
+    "errors": Lazy("errorlog:errors", "What does not work, and acknowledging it."),
     "gc": Lazy("status:gc", "Explain why a deleted path is still remembered."),
     "store": Lazy("store:store", "The file that holds a node's values: check, back up, restore."),
     "node": Lazy("node:node", "Run a node, or manage the members of the cluster."),
