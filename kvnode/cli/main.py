@@ -34,9 +34,11 @@ COMMANDS: Final = {
     "import": Lazy("imports:group", "Take over what another system saved."),
     "status": Lazy("status:status", "Show the node, its peers and its counts."),
     "errors": Lazy("errorlog:errors", "What does not work, and acknowledging it."),
+    "doctor": Lazy("doctor:doctor", "Find out what is wrong with a node, and the way out."),
     "gc": Lazy("status:gc", "Explain why a deleted path is still remembered."),
     "store": Lazy("store:store", "The file that holds a node's values: check, back up, restore."),
     "node": Lazy("node:node", "Run a node, or manage the members of the cluster."),
+    "util": Lazy("util:group", "Helpers for scripts; they need no node."),
     "demo": Lazy("demo:demo", "Three nodes, a 1-Wire bus, a cut link: watch it work."),
     "completion": Lazy("completion:completion", "Print the completion script of a shell."),
 }
@@ -126,13 +128,9 @@ def _plugins() -> dict[str, _Plugin]:
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
-    from importlib.metadata import PackageNotFoundError, version
+    from kvnode.data.versions import installed_version
 
-    try:
-        number = version("kvnode")
-    except PackageNotFoundError:
-        number = "unknown (not installed)"
-    click.echo(f"kvnode {number}")
+    click.echo(f"kvnode {installed_version()}")
     raise click.exceptions.Exit(0)
 
 

@@ -17,10 +17,10 @@ from typing import Any, Final, Literal, TextIO
 
 from kvnode.codec.values import ValueTypeError
 from kvnode.codec.values import to_json as _to_json
+from kvnode.data.yamlout import item_of_list, to_yaml
 
 from .text import ANY_CONTROL, printable
 from .values import ValueTextError, parse_value
-from .yamlout import item_of_list, to_yaml
 
 Format = Literal["human", "json", "jsonl", "yaml"]
 

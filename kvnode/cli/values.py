@@ -12,24 +12,12 @@ never silently text, because it is nearly always JSON that the shell or a typing
 from __future__ import annotations
 
 import json
-import re
-from math import isinf
 from typing import Any, Final, NoReturn
 
 from kvnode.codec.values import MAX_DEPTH, ValueCodecError, from_json, pack
+from kvnode.data.scalars import ScalarError, finite, integer, plain_scalar
 
 _BLANK: Final = " \t\r\n"
-_CONSTANTS: Final[dict[str, object]] = {
-    "": None, "null": None, "Null": None, "NULL": None, "~": None,
-    "true": True, "True": True, "TRUE": True,
-    "false": False, "False": False, "FALSE": False,
-}  # fmt: skip
-_DECIMAL: Final = re.compile(r"[-+]?[0-9]+")
-_OCTAL: Final = re.compile(r"0o[0-7]+")
-_HEX: Final = re.compile(r"0x[0-9a-fA-F]+")
-_FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_INFINITY: Final = re.compile(r"[-+]?(?:\.inf|\.Inf|\.INF)")
-_NAN: Final = re.compile(r"\.nan|\.NaN|\.NAN")
 _USE_STRING: Final = "--string takes it as text"
 
 
@@ -48,7 +36,9 @@ def parse_value(text: str) -> Any:
             raise ValueTextError(
                 f"the value starts like JSON but is none: {_json_problem(exc)}; {_USE_STRING}"
             ) from None
-        return plain_scalar(stripped)
+        return _plain(stripped)
+    except ScalarError as exc:
+        raise ValueTextError(f"{exc}; {_USE_STRING}") from None
     except RecursionError:
         raise ValueTextError(f"the value nests deeper than {MAX_DEPTH} levels") from None
     return _untag(value)
@@ -60,25 +50,13 @@ def parse_text(text: str) -> str:
     return text
 
 
-def plain_scalar(text: str) -> Any:
-    """Resolve a plain scalar by the YAML 1.2 core schema. `text` has no blanks around it."""
+def _plain(text: str) -> Any:
     if "\n" in text or "\r" in text:
         raise ValueTextError(f"the value has several lines and is not JSON; {_USE_STRING}")
-    if text in _CONSTANTS:
-        return _CONSTANTS[text]
-    if _DECIMAL.fullmatch(text):
-        return _integer(text, 10)
-    if _OCTAL.fullmatch(text):
-        return _integer(text[2:], 8)
-    if _HEX.fullmatch(text):
-        return _integer(text[2:], 16)
-    if _FLOAT.fullmatch(text):
-        return _finite(text)
-    if _INFINITY.fullmatch(text):
-        return float(text.replace(".", "", 1))
-    if _NAN.fullmatch(text):
-        return float("nan")
-    return text
+    try:
+        return plain_scalar(text)
+    except ScalarError as exc:
+        raise ValueTextError(f"{exc}; {_USE_STRING}") from None
 
 
 # -- JSON ----------------------------------------------------------------------------------------------------
@@ -88,8 +66,8 @@ def _decode(text: str) -> Any:
     return json.loads(
         text,
         parse_constant=_no_constant,
-        parse_float=_finite,
-        parse_int=lambda digits: _integer(digits, 10),
+        parse_float=finite,
+        parse_int=integer,
         object_pairs_hook=_object,
     )
 
@@ -108,20 +86,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise ValueTextError(f"the key {json.dumps(key)} is there twice")
             seen.add(key)
     return out
-
-
-def _integer(digits: str, base: int) -> int:
-    try:
-        return int(digits, base)
-    except ValueError:
-        raise ValueTextError(f"an integer of {len(digits)} digits is too long; {_USE_STRING}") from None
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if isinf(number):
-        raise ValueTextError(f"the number {digits[:40]} does not fit a float; {_USE_STRING}")
-    return number
 
 
 def _json_problem(exc: json.JSONDecodeError) -> str:

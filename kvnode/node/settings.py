@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
+from kvnode.data.scalars import ScalarError, plain_scalar
 from kvnode.data.schemas import read_schema
 from kvnode.transport.address import AddressError, parse_address
 
@@ -130,9 +132,8 @@ def _from_text(text: str, schema: Mapping[str, Any]) -> Any:
     if schema.get("type") == "array":
         return [item for item in re.split(r"[,\s]+", text) if item]
     if schema.get("type") in ("integer", "boolean"):
-        from .yamlfile import plain_scalar
-
-        return plain_scalar(text.strip())
+        with suppress(ScalarError):
+            return plain_scalar(text.strip())
     return text
 
 

@@ -7,7 +7,6 @@ of them, and each has a way to surprise. The module takes 50 ms to import: only 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,19 +15,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from kvnode.data.scalars import ScalarError, plain_scalar
+
 MAX_FILE_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 16
 
 Key = tuple[str | int, ...]
 """Where a value is in a document: names of keys and indexes of lists."""
 
-_CONSTANTS: Final[dict[str, object]] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-_INTEGER: Final = re.compile(r"[-+]?[0-9]{1,64}|0o[0-7]{1,64}|0x[0-9a-fA-F]{1,64}")
-_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _STRING_TAG: Final = "tag:yaml.org,2002:str"
 
 
@@ -135,17 +129,7 @@ def _scalar(node: Node, line: int) -> Any:
         raise YamlFileError(line, f"expected no tag, found {tag}")
     if tag == _STRING_TAG or getattr(node, "style", None) not in (None, ""):
         return text
-    return plain_scalar(text)
-
-
-def plain_scalar(text: str) -> Any:
-    """Resolve a plain scalar by the core schema of YAML 1.2: null, a truth value, a number, else text."""
-    if text in _CONSTANTS:
-        return _CONSTANTS[text]
-    if _INTEGER.fullmatch(text):
-        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-    if _FLOAT.fullmatch(text):
-        return float(
-            text.replace(".inf", "inf").replace(".Inf", "inf").replace(".INF", "inf").lower().replace(".nan", "nan")
-        )
-    return text
+    try:
+        return plain_scalar(text)
+    except ScalarError as err:
+        raise YamlFileError(line, str(err)) from None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from kvnode.cli.yamlout import to_yaml
+from kvnode.data.yamlout import to_yaml
 
 _text = st.text(st.characters(exclude_categories=["Cs"]))
 _data = st.recursive(
