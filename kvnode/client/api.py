@@ -169,13 +169,13 @@ class Client:
         it is written again; other nodes that have lost touch with this one show it as stale. `expiry` lets the value
         end at a time of day, by each node's own clock. With `if_changed` nothing is written where this value is the
         only one. `idempotent` says that writing it twice does no harm: then it is repeated if the connection breaks,
-        instead of failing with an unknown outcome. Raises CasFailed, AckTimeout (the write stands), Refused,
-        Unavailable.
+        instead of failing with an unknown outcome. An `expect` alone does not make that safe: a node after a crash, or
+        another one, may not know of the first try, and then both stand. Raises CasFailed, AckTimeout (the write
+        stands), Refused, Unavailable.
         """
         ttl_ms = None if ttl is None else max(int(ttl * 1000), 1)
         op = _op(Put(path, value, _expected(expect), _milliseconds(expiry), ttl_ms, if_changed))
-        again = idempotent or expect is not None
-        return (await self._write([op], ack, timeout, author, again=again))[0]
+        return (await self._write([op], ack, timeout, author, again=idempotent))[0]
 
     async def delete(
         self,
@@ -189,7 +189,7 @@ class Client:
     ) -> Written:
         """Delete what is at `path`; otherwise like :meth:`set`. What another node writes at the same time stays."""
         op = _op(Del(path, _expected(expect)))
-        return (await self._write([op], ack, timeout, author, again=idempotent or expect is not None))[0]
+        return (await self._write([op], ack, timeout, author, again=idempotent))[0]
 
     async def batch(
         self,
@@ -204,8 +204,7 @@ class Client:
         ops = [_op(write) for write in writes]
         if not ops:
             return []
-        again = idempotent or all(op.expect is not None for op in ops)
-        return await self._write(ops, ack, timeout, author, again=again)
+        return await self._write(ops, ack, timeout, author, again=idempotent)
 
     async def _write(
         self, ops: Sequence[p.Op], ack: str, timeout_s: float, author: str | None, *, again: bool

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from kvnode.client import (
+    ABSENT,
     AckTimeout,
     CasFailed,
     Client,
@@ -195,8 +196,7 @@ async def test_a_write_that_was_sent_has_an_unknown_outcome() -> None:
         assert (await client.set("x", 1)).dot == Dot(INC, 1)
 
 
-@pytest.mark.parametrize("options", [{"idempotent": True}, {"expect": frozenset({Dot(INC, 3)})}])
-async def test_a_write_that_may_be_repeated_is(options: Any) -> None:
+async def test_a_write_that_may_be_repeated_is() -> None:
     requests: list[Any] = []
 
     async def note(node: ScriptedNode) -> None:
@@ -209,16 +209,31 @@ async def test_a_write_that_may_be_repeated_is(options: Any) -> None:
         await node.idle()
 
     async with client_of(note, answer) as (client, _):
-        written = await client.set("x", 1, **options)
+        written = await client.set("x", 1, idempotent=True)
         assert written.dot == Dot(INC, 1)
         assert requests[0] == requests[1]
+
+
+@pytest.mark.parametrize("expect", [ABSENT, frozenset({Dot(INC, 3)})])
+@pytest.mark.parametrize("call", ["set", "delete", "batch"])
+async def test_a_compare_and_set_is_not_repeated(call: str, expect: Any) -> None:
+    """A node that was killed after it had passed the first try on would take a second one, and both would stand."""
+    async with client_of(break_after_one, answering(p.Wrote(0, WROTE))) as (client, _):
+        writes = {
+            "set": lambda: client.set("x", 1, expect=expect),
+            "delete": lambda: client.delete("x", expect=expect),
+            "batch": lambda: client.batch([Put("x", 1, expect=expect)]),
+        }
+        with pytest.raises(Unavailable) as caught:
+            await writes[call]()
+        assert caught.value.outcome == errors.UNKNOWN
 
 
 async def test_a_repeated_compare_and_set_that_fails_may_have_met_itself() -> None:
     failed = answering(p.Fail(0, "cas_failed", "the entry is no longer as it was read", {"dots": []}))
     async with client_of(break_after_one, failed) as (client, _):
         with pytest.raises(Unavailable, match="could not be repeated") as caught:
-            await client.set("x", 1, expect=frozenset())
+            await client.set("x", 1, expect=frozenset(), idempotent=True)
         assert caught.value.outcome == errors.UNKNOWN
 
 
