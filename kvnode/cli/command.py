@@ -8,7 +8,8 @@ option definitions.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,6 +18,8 @@ from asyncclick.parser import _OptionParser, _ParsingState
 
 if TYPE_CHECKING:
     from asyncclick.shell_completion import CompletionItem
+
+    from .session import Session
 
 FORMATS: Final = ("human", "json", "jsonl", "yaml")
 DEFAULT_TIMEOUT_S: Final = 5.0
@@ -37,6 +40,33 @@ class Settings:
         self.timeout_s = DEFAULT_TIMEOUT_S
         self.endless = False
 
+    # What commands of other packages may use, who know no module of this one.
+
+    def session(self) -> AbstractAsyncContextManager[Session]:
+        """A connection to the node that the options name: ``client`` of it, and ``limit()`` for the time limit."""
+        from .session import open_session
+
+        return open_session(self)
+
+    def show(self, headings: Sequence[str], rows: Iterable[tuple[Sequence[str], Any]], *, empty: str = "") -> None:
+        """Print rows, each with its cells for people and its value for machines; `empty` if people get none."""
+        from .render import Output, to_data
+        from .table import Table
+
+        out, table = Output(self.format), None
+        if not out.human:
+            with out.items() as write:
+                for _, value in rows:
+                    write(to_data(value))
+            return
+        for cells, _ in rows:
+            table = table or Table(out, headings)
+            table.add(*cells)
+        if table is not None:
+            table.end()
+        elif empty:
+            out.line(empty)
+
 
 class AfterLoop(NamedTuple):
     """Returned by a command that must run outside the command line's own event loop; gives the exit code."""
@@ -51,6 +81,15 @@ def settings_of(ctx: click.Context) -> Settings:
 
 
 # -- global options ------------------------------------------------------------------------------------------
+
+
+def adopted(found: click.Command) -> click.Command:
+    """A command of another package, given the global options, as are those below it."""
+    if not any(param.name in COMMON for param in found.params):
+        found.params = [*found.params, *common_options(hidden=False)]
+    for below in found.commands.values() if isinstance(found, click.Group) else ():
+        adopted(below)
+    return found
 
 
 def _store(field: str) -> Callable[[click.Context, click.Parameter, Any], None]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import asyncclick as click
 
-from .command import AfterLoop, KvGroup, Lazy, Settings, settings_of
+from .command import AfterLoop, KvGroup, Lazy, Settings, adopted, settings_of
 from .errors import CliError, Exit, explain, unwrap
 from .text import printable
 
@@ -94,7 +94,7 @@ class _Plugin:
         except Exception as exc:
             raise CliError(f"the command {self._entry.name!r} of {self.dist_name} does not load: {exc}") from exc
         if isinstance(found, click.Command):
-            return found
+            return adopted(found)
         if not callable(found):
             raise CliError(f"the command {self._entry.name!r} of {self.dist_name} is none: {self._entry.value}")
         return _program(self._entry.name, found)

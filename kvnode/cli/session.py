@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -40,12 +40,16 @@ class Session:
             raise CliError(f"no answer from {self.address} within {self.timeout_s:g} s", Exit.UNREACHABLE)
 
 
-@asynccontextmanager
-async def session(ctx: click.Context) -> AsyncIterator[Session]:
+def session(ctx: click.Context) -> AbstractAsyncContextManager[Session]:
     """A session with the node that the global options name."""
     from .command import settings_of
 
-    settings: Settings = settings_of(ctx)
+    return open_session(settings_of(ctx))
+
+
+@asynccontextmanager
+async def open_session(settings: Settings) -> AsyncIterator[Session]:
+    """A session with the node that these options name."""
     address = node_address(settings.node)
     async with open_client(address, settings.timeout_s) as client:
         yield Session(client, address, settings.timeout_s)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+import json
+from datetime import UTC, datetime
+from importlib.metadata import EntryPoint
+from typing import Any, Final
 
 import asyncclick as click
 
 from kvagents.framework import registry
+from kvagents.framework.agent import ROOT
+from kvagents.framework.config import Config, Problem
+from kvagents.framework.console import PathParam, command, console_of
+from kvagents.framework.overview import read_status
 from kvagents.framework.run import options_of, run_until_signal
+from kvnode.core.path import Path
 from kvnode.data.logs import set_up_logging
 
 
@@ -67,18 +74,110 @@ def _command_of(name: str) -> click.Command:
     return click.Command(name, params=params, callback=click.pass_context(run), help=text)
 
 
-async def _list() -> None:
-    """Print the kinds of agents that are installed, with the package each comes from."""
-    for name, entry in registry.known().items():
-        click.echo(f"{name}  {entry.dist.name if entry.dist else entry.module}")
+async def _list(ctx: click.Context) -> None:
+    console_of(ctx).show(
+        ("KIND", "PACKAGE", "VERSION"),
+        [_listed(name, entry) for name, entry in registry.known().items()],
+        empty="no agents are installed",
+    )
 
 
-agent = click.Group(
+def _listed(name: str, entry: EntryPoint) -> tuple[tuple[str, ...], dict[str, str]]:
+    package, version = (entry.dist.name, entry.dist.version) if entry.dist else (entry.module, "")
+    return (name, package, version), {"kind": name, "package": package, "version": version}
+
+
+async def _status(ctx: click.Context, agent: Path, values: bool) -> None:
+    console = console_of(ctx)
+    async with console.session() as session:
+        with session.limit():
+            found = await read_status(session.client, agent)
+    now = datetime.now(UTC)
+    if values:
+        rows = [value.shown(now) for value in found.values]
+        console.show(("VALUE", "AGE", "FRESH", "AGENT", "STATE"), rows, empty="no values")
+    else:
+        shown = [state.shown(now) for state in found.agents]
+        console.show(("AGENT", "STATE", "SEEN", "SINCE", "BINDINGS", "ERRORS"), shown, empty="no agents have run")
+
+
+async def _check(ctx: click.Context, kind: str, name: str, entry: tuple[tuple[Path, str], ...]) -> int:
+    console = console_of(ctx)
+    try:
+        loaded = registry.load(kind)
+    except registry.RegistryError as error:
+        raise click.UsageError(str(error)) from None
+    root = ROOT / (kind, name)
+    entries: dict[Path, Any] = {}
+    async with console.session() as session:
+        with session.limit():
+            async with session.client.tree(root) as rows:
+                async for row in rows:
+                    entries[row.path] = row.value
+    for below, text in entry:
+        try:
+            entries[root / below] = json.loads(text)
+        except ValueError as error:
+            raise click.UsageError(f"--entry {below}: {text!r} is no JSON: {error}") from None
+    plan = loaded.plan(Config(root, entries))
+    console.show(
+        ("PATH", "KEY", "PROBLEM"),
+        [((str(p.path), p.key or "-", p.message), _problem(p)) for p in plan.problems],
+        empty=f"{root}: no problems, {len(plan.bindings)} bindings",
+    )
+    return 1 if plan.problems else 0
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    return {"path": str(problem.path), "key": problem.key, "code": problem.code, "message": problem.message}
+
+
+_PATH: Final = PathParam()
+
+agent: Final = click.Group(
     "agent",
     help="Agents connect field buses and services to the tree.",
     commands={
         "run": _Run("run", help="Run an agent in the foreground."),
-        "list": click.Command("list", callback=partial(_list), help=_list.__doc__),
+        "list": command(
+            "list",
+            _list,
+            help="List the kinds of agents that are installed, with the package each comes from.",
+            examples=("kv agent list", "kv agent list --format jsonl"),
+        ),
+        "status": command(
+            "status",
+            _status,
+            help="Show which agents run, all or those below AGENT, such as onewire.house.\n\nThe state is what the "
+            "agent said last: running or stopped; or lost, if it has not been heard of for too long. With --values, "
+            "the values they write, and which of these are stale.",
+            examples=("kv agent status", "kv agent status onewire.house --values"),
+            params=(
+                click.Argument(["agent"], type=_PATH, default=":"),
+                click.Option(["--values"], is_flag=True, help="The values that the agents write."),
+            ),
+        ),
+        "check": command(
+            "check",
+            _check,
+            help="Check the configuration of agent NAME without running it: a line for each problem, with path and "
+            "key, and exit code 1 if there are any.",
+            examples=(
+                "kv agent check onewire house",
+                """kv agent check onewire house --entry 28:.67452301EF00 '{"dest": "home.attic.temp"}'""",
+            ),
+            params=(
+                click.Argument(["kind"]),
+                click.Argument(["name"]),
+                click.Option(
+                    ["--entry"],
+                    type=(_PATH, str),
+                    multiple=True,
+                    metavar="PATH JSON",
+                    help="As if this entry stood there, below the agent's own (: for that one itself).",
+                ),
+            ),
+        ),
     },
 )
 """The command group."""
