@@ -4,6 +4,7 @@ knowledge of every member does.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
@@ -137,22 +138,35 @@ class Forget:
         out = []
         if self._acks.duplicates:
             out.append(f"two live processes of one name: {', '.join(sorted(self._acks.duplicates))}")
-        for version in state.tree.get(key):
-            if not (version.vector or version.is_tombstone or version.expiry is not None):
-                continue
-            for inc, tick in {**version.vector, version.inc: version.tick}.items():
-                if not state.durable[inc].covers(1, tick):
-                    out.append(f"{version.dot}: this node lacks ticks of {inc} up to {tick}")
-                for name in self._acks.others():
-                    held = self._acks.current(name)
-                    if held is None:
-                        out.append(f"{version.dot}: nothing heard from {name} since this node started")
-                    elif not held.known[inc].covers(1, tick):
-                        out.append(f"{version.dot}: {name} has not acknowledged {inc} up to {tick}")
+        for version, inc, tick in self._needed(key):
+            if not state.durable[inc].covers(1, tick):
+                out.append(f"{version.dot}: this node lacks ticks of {inc} up to {tick}")
+            for name in self._lacking(inc, tick):
+                if self._acks.current(name) is None:
+                    out.append(f"{version.dot}: nothing heard from {name} since this node started")
+                else:
+                    out.append(f"{version.dot}: {name} has not acknowledged {inc} up to {tick}")
         durable = _durable(state.tree.get(key))
         if any(v.is_tombstone for v in durable) and not all(v.is_tombstone for v in durable):
             out.append("concurrent versions stand beside each other: resolve the conflict")
         return out
+
+    def waits_for(self, key: bytes) -> frozenset[str]:
+        """The members that have yet to acknowledge something before what is at `key` can be stripped or forgotten."""
+        return frozenset(name for _, inc, tick in self._needed(key) for name in self._lacking(inc, tick))
+
+    def _needed(self, key: bytes) -> Iterator[tuple[Version, Incarnation, int]]:
+        """What everybody must have, up to this tick, so that a version at `key` becomes stable (R1)."""
+        for version in self._state.tree.get(key):
+            if version.vector or version.is_tombstone or version.expiry is not None:
+                for inc, tick in {**version.vector, version.inc: version.tick}.items():
+                    yield version, inc, tick
+
+    def _lacking(self, inc: Incarnation, tick: int) -> Iterator[str]:
+        for name in self._acks.others():
+            held = self._acks.current(name)
+            if held is None or not held.known[inc].covers(1, tick):
+                yield name
 
 
 def _durable(siblings: Siblings) -> Siblings:

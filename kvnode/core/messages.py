@@ -186,9 +186,10 @@ class Ping(Message, frozen=True, array_like=True, tag=20):
 
 
 class Pong(Message, frozen=True, array_like=True, tag=21):
-    """Answer to :class:`Ping`."""
+    """Answer to :class:`Ping`; `wall_ms` is the answering machine's wall clock, in milliseconds since 1970 UTC."""
 
     number: int
+    wall_ms: int | None = None
 
 
 class PingReq(Message, frozen=True, array_like=True, tag=22):

@@ -56,7 +56,7 @@ class Replica:
 
     `name` is the node's, `session` 64 random bits per process start, `random_bits(n)` gives n random bits from
     outside, `loaded` what the store held, `view` the patterns of a partial replica (None: full), `cluster` must be
-    equal on all peers.
+    equal on all peers, `features` is told to them.
     """
 
     def __init__(
@@ -70,9 +70,11 @@ class Replica:
         loaded: Loaded | None = None,
         view: Sequence[Pattern] | None = None,
         cluster: str = "kvnode",
+        features: Sequence[str] = (),
     ) -> None:
         self.limits: Final = limits or Limits()
         self.cluster: Final = cluster
+        self.features: Final = tuple(features)
         shown = None if view is None else tuple(view)
         self.state: Final = State(check_name(name), session, random_bits, self.limits, loaded or Loaded(), shown, now)
         self.links: Final[dict[LinkId, Link]] = {}
@@ -246,7 +248,7 @@ class Replica:
         state = self.state
         link = Link(link_id, dialled, now.mono, said=state.known.copy(), check_at=now.mono + self.limits.check_ms)
         self.links[link_id] = link
-        features = ("behind",) if state.behind else ()
+        features = (*self.features, "behind") if state.behind else self.features
         view = None if state.view is None else tuple(p.text for p in state.view)
         hello = Hello(
             PROTOCOL_MIN,

@@ -18,15 +18,19 @@ import json
 import logging
 import re
 import sys
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
 
+from .redact import REDACTED
+
 LOGGERS: Final = ("kvnode", "kvagents")
 MAX_FIELD_CHARS: Final = 2_000
 """A field or message is cut at this length."""
+RECENT_LINES: Final = 500
+"""Lines that a node keeps in memory for a support bundle."""
 
-REDACTED: Final = "***"
 _SECRET: Final = re.compile(r"passw|secret|token|credential|private_?key|api_?key|cookie|authorization", re.IGNORECASE)
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _RESERVED: Final = frozenset({"time", "level", "node", "agent", "logger", "message", "error"})
@@ -64,6 +68,33 @@ def set_up_logging(
         logger.setLevel(level.upper())
         logger.propagate = False
     return handler
+
+
+class RecentLines(logging.Handler):
+    """The last lines of the log, as JSON, for a support bundle. At most :data:`RECENT_LINES`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.setFormatter(JsonFormatter(name))
+        self._lines: deque[str] = deque(maxlen=RECENT_LINES)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one record."""
+        self._lines.append(self.format(record))
+
+    def lines(self) -> list[str]:
+        """What is kept, oldest first."""
+        return list(self._lines)
+
+    def attach(self) -> None:
+        """Listen to the loggers of this project."""
+        for name in LOGGERS:
+            logging.getLogger(name).addHandler(self)
+
+    def detach(self) -> None:
+        """Listen no more."""
+        for name in LOGGERS:
+            logging.getLogger(name).removeHandler(self)
 
 
 class TextFormatter(logging.Formatter):

@@ -35,6 +35,8 @@ class Link:
         self.since = 0
         self.fatal = False
         self.why = ""
+        self.skew_ms: int | None = None
+        """How far the peer's clock is ahead of ours, less the time its last answer took to come; None: not known."""
         self.bytes_out = 0
         self._frames: list[bytes] = []
         self._since_writable = 0

@@ -17,7 +17,7 @@ from anyio.abc import SocketAttribute, TaskGroup
 from kvnode.codec.framing import FrameError
 from kvnode.codec.peer import Framed, PeerCodecError, decode
 from kvnode.core.effects import LinkId, Notify, Now
-from kvnode.core.messages import Hello, PingReq
+from kvnode.core.messages import Hello, Ping, PingReq, Pong
 from kvnode.core.ticks import check_name
 from kvnode.transport.address import Address
 from kvnode.transport.base import Connection, ConnectionClosed, DialFailed, Transport
@@ -36,6 +36,8 @@ GREETING_TIMEOUT_S: Final = 10.0
 NUDGE_EVERY_MS: Final = 5_000
 """A new link ends the waiting of all targets at most this often."""
 CLOSE_TIMEOUT_S: Final = 1.0
+CLOCKS_S: Final = 1.0
+"""Given to peers for telling their time."""
 REST_MS: Final = 60_000
 """Longest sleep of the watching task; it is woken when there is something to watch."""
 
@@ -116,12 +118,26 @@ class Peers:
     def rows(self) -> list[PeerRow]:
         """The peers for status: links first, then targets that have none."""
         links = sorted(self._links.values(), key=lambda link: (link.name, link.connection.peer))
-        rows = [PeerRow(n.name, n.connection.peer, "linked" if n.name else "greeting") for n in links if not n.why]
+        rows = [
+            PeerRow(n.name, n.connection.peer, "linked" if n.name else "greeting", skew_ms=n.skew_ms)
+            for n in links
+            if not n.why
+        ]
         names = {link.name for link in links}
         for target in self._targets:
             if not (target.name and target.name in names):
                 rows.append(PeerRow(target.name, target.text, target.state, target.error))
         return rows
+
+    async def compare_clocks(self) -> None:
+        """Ask all linked peers for their time; comes back when all have answered, or after :data:`CLOCKS_S`."""
+        links = [link for link in self._links.values() if link.name and not link.why]
+        for link in links:
+            link.skew_ms = None
+            link.tell(Ping(0))
+        with anyio.move_on_after(CLOCKS_S):
+            while any(link.skew_ms is None for link in links):  # noqa: ASYNC110  # asked by people, now and then
+                await anyio.sleep(CLOCKS_S / 20)
 
     # -- learning addresses ----------------------------------------------------------------------------------
 
@@ -280,6 +296,8 @@ class Peers:
     def _take(self, link: Link, payload: bytes, target: Target | None) -> None:
         """One payload: the link layer's own, or the replica's. Raises PeerCodecError."""
         seq, message = decode(payload)
+        if isinstance(message, Pong) and message.wall_ms is not None:
+            link.skew_ms = message.wall_ms - self._clock().wall
         if isinstance(message, LINK_MESSAGES):
             self._carry_out(self._liveness.received(link.id, message, self._clock().mono))
             if isinstance(message, PingReq):
@@ -365,6 +383,8 @@ class Peers:
             if link is None:
                 continue
             match verdict:
+                case Tell(_, Pong(number)):
+                    link.tell(Pong(number, self._clock().wall))
                 case Tell(_, message):
                     link.tell(message)
                 case Dead(_, why, _):

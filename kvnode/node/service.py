@@ -29,7 +29,8 @@ from kvnode.codec.framing import FrameError
 from kvnode.core.effects import Now, Report
 from kvnode.core.limits import Limits
 from kvnode.core.replica import Replica
-from kvnode.data.logs import set_up_logging
+from kvnode.data.logs import RecentLines, set_up_logging
+from kvnode.data.versions import installed_version
 from kvnode.store.base import Store, StoreError
 from kvnode.store.memory import MemoryStore
 from kvnode.store.sqlite import SqliteStore
@@ -40,6 +41,7 @@ from kvnode.transport.tcp import TcpTransport
 from .clients import ClientServer
 from .config import SERVICE_SOCKET_DIR, NodeConfig
 from .discovery import is_wildcard, own_addresses
+from .doctor import Doctor
 from .driver import Driver, system_clock
 from .errors import StartError, Stopping
 from .frames import Frames
@@ -49,6 +51,7 @@ from .leases import keep_leases
 from .metrics import metrics_of, reasons_not_ready
 from .peers import Peers
 from .settings import Settings
+from .status import software_feature
 from .systemd import ServiceManager
 
 GREETING_TIMEOUT_S: Final = 10.0
@@ -70,7 +73,7 @@ Ready = Callable[[Address], None]
 
 class Node:
     """A node of this process. `advertise` are the addresses it announces (None: found out), `discover` whether it dials
-    those that others announce.
+    those that others announce, `recent_lines` gives the last lines of the log.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Node:
         *,
         advertise: Sequence[str] | None = None,
         discover: bool = True,
+        recent_lines: Callable[[], list[str]] = list,
     ) -> None:
         self.config: Final = config
         self.replica: Final = replica
@@ -96,7 +100,15 @@ class Node:
             discover=discover,
             loopback=self.address.is_loopback,
         )
-        inspector = Inspector(self.driver, verify=self.peers.verifier.verify)
+        doctor = Doctor(
+            config,
+            self.driver,
+            self.address,
+            status=lambda: self.clients.status(),
+            compare_clocks=self.peers.compare_clocks,
+            log=recent_lines,
+        )
+        inspector = Inspector(self.driver, verify=self.peers.verifier.verify, examine=doctor.examine)
         self.clients: Final = ClientServer(self.driver, inspector=inspector)
         self._connections: set[Connection] = set()
         self._listeners: Final = listeners
@@ -251,6 +263,7 @@ def _open(config: NodeConfig, store: Store, now: Now) -> Replica:
         limits=limits,
         loaded=loaded,
         cluster=config.cluster,
+        features=(software_feature(installed_version()),),
     )
 
 
@@ -320,9 +333,22 @@ def _make_folder(path: Path) -> None:
 
 async def run_node(config: NodeConfig, *, ready: Ready = lambda address: None, stop: anyio.Event | None = None) -> None:
     """Run a node until `stop` is set. Raises StartError, alone or in a group."""
-    async with _listening(config) as listeners, _opened(config) as (store, replica):
-        node = Node(config, store, replica, listeners, advertise=config.advertise or None, discover=config.discover)
-        await node.run(stop or anyio.Event(), ready)
+    recent = RecentLines(config.name)
+    recent.attach()
+    try:
+        async with _listening(config) as listeners, _opened(config) as (store, replica):
+            node = Node(
+                config,
+                store,
+                replica,
+                listeners,
+                advertise=config.advertise or None,
+                discover=config.discover,
+                recent_lines=recent.lines,
+            )
+            await node.run(stop or anyio.Event(), ready)
+    finally:
+        recent.detach()
 
 
 async def _run_until_signal(config: NodeConfig, ready: Ready) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from kvnode.core.replica import Replica
 from kvnode.core.ticks import Known, is_volatile
@@ -16,13 +16,15 @@ from .writer import Writer
 @dataclass(frozen=True, slots=True)
 class PeerRow:
     """A peer as the connections tell it. `state` is ``linked``, ``greeting``, ``dialling``, ``waiting`` (for the next
-    attempt) or ``elsewhere`` (linked by another address); `error` the last failure, empty if there is none.
+    attempt) or ``elsewhere`` (linked by another address); `error` the last failure, empty if there is none; `skew_ms`
+    how far its clock is ahead.
     """
 
     name: str
     address: str
     state: str
     error: str = ""
+    skew_ms: int | None = None
 
 
 def status_of(replica: Replica, store: Writer, reports: Reports, peers: Sequence[PeerRow]) -> dict[str, Any]:
@@ -36,6 +38,7 @@ def status_of(replica: Replica, store: Writer, reports: Reports, peers: Sequence
         "node": replica.name,
         "session": f"{replica.session:016x}",
         "incarnation": state.inc,
+        "software": software_of(replica.features),
         "cluster": replica.cluster,
         "current": replica.is_current,
         "peers": rows,
@@ -55,6 +58,19 @@ def status_of(replica: Replica, store: Writer, reports: Reports, peers: Sequence
     }
 
 
+_SOFTWARE: Final = "software="
+
+
+def software_feature(version: str) -> str:
+    """How a node tells its peers which version it runs, among the features of its hello."""
+    return f"{_SOFTWARE}{version}"
+
+
+def software_of(features: Iterable[str]) -> str | None:
+    """The version that features tell; None for a node of a version that does not tell."""
+    return next((text.removeprefix(_SOFTWARE) for text in features if text.startswith(_SOFTWARE)), None)
+
+
 def lag(replica: Replica, name: str) -> int | None:
     """How many changes known here the node `name` is not known to hold durably; None if it never said anything."""
     held = replica.acks.current(name)
@@ -70,6 +86,8 @@ def _peer(replica: Replica, row: PeerRow) -> dict[str, Any]:
     links = [link for link in replica.links.values() if link.name and link.name == row.name]
     out["equal_at"] = max((link.equal_at for link in links if link.equal_at is not None), default=None)
     out["diverged"] = any(link.differing >= replica.limits.diverged_checks for link in links)
+    out["skew_ms"] = row.skew_ms
+    out["software"] = next((text for link in links if (text := software_of(link.features))), None)
     return out | {"error": row.error} if row.error else out
 
 
