@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import asyncclick as click
 
-from .command import AfterLoop, KvGroup, Lazy, Settings, settings_of
+from .command import AfterLoop, KvGroup, Lazy, Settings, adopted, settings_of
 from .errors import CliError, Exit, explain, unwrap
 from .text import printable
 
@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "gc": Lazy("status:gc", "Explain why a deleted path is still remembered."),
     "store": Lazy("store:store", "The file that holds a node's values: check, back up, restore."),
     "node": Lazy("node:node", "Run a node, or manage the members of the cluster."),
+    "util": Lazy("util:group", "Helpers for scripts; they need no node."),
     "demo": Lazy("demo:demo", "Three nodes, a 1-Wire bus, a cut link: watch it work."),
     "completion": Lazy("completion:completion", "Print the completion script of a shell."),
 }
@@ -93,7 +94,7 @@ class _Plugin:
         except Exception as exc:
             raise CliError(f"the command {self._entry.name!r} of {self.dist_name} does not load: {exc}") from exc
         if isinstance(found, click.Command):
-            return found
+            return adopted(found)
         if not callable(found):
             raise CliError(f"the command {self._entry.name!r} of {self.dist_name} is none: {self._entry.value}")
         return _program(self._entry.name, found)
@@ -181,7 +182,7 @@ async def _run(args: list[str], settings: Settings) -> int | AfterLoop:
     if instruction := os.environ.get(COMPLETE_VAR):
         from asyncclick.shell_completion import shell_complete
 
-        return await shell_complete(cli, {}, "kv", COMPLETE_VAR, instruction)
+        return await shell_complete(cli, {"obj": settings}, "kv", COMPLETE_VAR, instruction)
     if not args:
         args = ["--help"]
     try:
