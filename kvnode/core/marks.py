@@ -16,7 +16,6 @@ ALL: Final = frozenset(
         "forget",
         "forget-blocked-by-sibling",
         "void",
-        "void-version-found",
         "refused-closed",
         "session-tainted",
         "session-superseded-midway",

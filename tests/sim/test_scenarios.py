@@ -12,7 +12,8 @@ FILES = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
 
 
 def test_every_trace_has_its_scenario() -> None:
-    assert [int(f.name[:2]) for f in FILES] == list(range(1, 13))
+    assert [int(f.name[:2]) for f in FILES] == list(range(1, len(FILES) + 1))
+    assert len(FILES) >= 12
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)

@@ -8,8 +8,9 @@ The shape follows FoundationDB's simulation and TigerBeetle's VOPR: the producti
 world, marks on rare branches, a seed to replay, and a schedule of faults that is plain data so that it can be shrunk.
 """
 
-from .plan import Config, Plan, Step, generate
+from .generate import Config, generate
+from .plan import Plan, PlanError, Step, parse
 from .run import Report, run, run_plan
 from .shrink import shrink
 
-__all__ = ["Config", "Plan", "Report", "Step", "generate", "run", "run_plan", "shrink"]
+__all__ = ["Config", "Plan", "PlanError", "Report", "Step", "generate", "parse", "run", "run_plan", "shrink"]

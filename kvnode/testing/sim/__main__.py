@@ -1,8 +1,16 @@
-"""``python -m kvnode.testing.sim``: run seeds, replay one, shrink a failing one, or play a scenario file."""
+"""Simulate whole clusters: run seeds, replay one, shrink a failing one; or run plan and scenario files.
+
+Examples:
+  python -m kvnode.testing.sim --seeds 1..5000              all cores; tells what it covered
+  python -m kvnode.testing.sim --seed 4711 --trace          one seed, with every event
+  python -m kvnode.testing.sim --plan tests/sim/plans/*     plans that were kept as files
+  python -m kvnode.testing.sim --scenario tests/sim/scenarios/*
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,13 +19,13 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path as FilePath
 
-from kvnode.core.marks import ALL
-
-from .plan import Config, generate
+from .coverage import LONG, Coverage
+from .faults import FAULTS
+from .generate import Config, generate
+from .plan import Plan, PlanError, parse
 from .run import Report, run, run_plan
 from .scenario import play
-from .shrink import as_text, shrink
-from .steps import KINDS
+from .shrink import shrink
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,54 +33,72 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.scenario:
         return _scenarios(args.scenario)
+    if args.plan:
+        return max([_one(_read(file), args, f"--plan {file}") for file in args.plan])
     config = _config(args)
     if args.seed is not None:
-        return _one(args.seed, config, args)
-    first, last = (int(part) for part in args.seeds.split(".."))
+        return _one(generate(args.seed, config), args, f"--seed {args.seed}{_options(args)}")
+    seeds = _seeds(args.seeds)
     if args.hashes:
-        for seed in range(first, last + 1):
+        for seed in seeds:
             _say(f"{seed} {run(seed, config).trace_hash}")
         return 0
-    return _many(range(first, last + 1), config, args)
+    return _many(seeds, config, args)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m kvnode.testing.sim", description=__doc__)
+    about = __doc__ or ""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m kvnode.testing.sim", description=about, formatter_class=form)
     parser.add_argument("--seed", type=int, help="run this seed")
     parser.add_argument("--seeds", default="1..100", metavar="A..B", help="run all of these (default: %(default)s)")
-    parser.add_argument("--nodes", metavar="A..B", help="how many nodes (default: 2..6)")
+    parser.add_argument("--plan", nargs="+", metavar="FILE", help="run these plans instead")
+    parser.add_argument("--scenario", nargs="+", metavar="FILE", help="play these scenarios instead")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes to use (default: all cores)")
+    parser.add_argument("--budget", type=float, metavar="SECONDS", help="stop starting new seeds after this time")
+    parser.add_argument("--nodes", metavar="A..B", help="how many nodes (default: mostly 2 to 6, rarely up to 30)")
     parser.add_argument("--operations", metavar="A..B", help="how many client operations (default: 15..90)")
     parser.add_argument("--faults", metavar="A..B", help="how many faults (default: 0..10)")
-    parser.add_argument("--only", metavar="KIND,KIND", help="only these kinds of faults")
+    parser.add_argument("--only", metavar="KIND,KIND", help=f"only these kinds of faults, of: {', '.join(FAULTS)}")
     parser.add_argument("--no-codec", action="store_true", help="hand messages over as objects, not as bytes")
-    parser.add_argument("--jobs", type=int, default=1, help="processes to use")
-    parser.add_argument("--budget", type=float, metavar="SECONDS", help="stop starting new seeds after this time")
     parser.add_argument("--trace", action="store_true", help="print every event of the run")
     parser.add_argument("--hashes", action="store_true", help="only print each seed with the hash of its trace")
     parser.add_argument("--no-shrink", action="store_true", help="do not shrink the first failing seed")
-    parser.add_argument("--scenario", nargs="+", metavar="FILE", help="play scenario files instead")
     return parser
 
 
 def _config(args: argparse.Namespace) -> Config:
     default = Config()
     only = frozenset(args.only.split(",")) if args.only else None
-    if only and (unknown := only - KINDS - {"recrash", "restore"}):
-        raise SystemExit(f"unknown kinds of faults: {', '.join(sorted(unknown))}")
+    if only and (unknown := only - FAULTS.keys()):
+        raise SystemExit(f"unknown kinds of faults: {', '.join(sorted(unknown))}; known: {', '.join(FAULTS)}")
     return Config(
-        nodes=_span(args.nodes, default.nodes),
-        operations=_span(args.operations, default.operations),
-        faults=_span(args.faults, default.faults),
+        nodes=_span(args.nodes) if args.nodes else None,
+        operations=_span(args.operations) if args.operations else default.operations,
+        faults=_span(args.faults) if args.faults else default.faults,
         codec=not args.no_codec,
         only=only,
     )
 
 
-def _span(text: str | None, default: tuple[int, int]) -> tuple[int, int]:
-    if text is None:
-        return default
+def _span(text: str) -> tuple[int, int]:
     first, _, last = text.partition("..")
-    return int(first), int(last or first)
+    try:
+        return int(first), int(last or first)
+    except ValueError:
+        raise SystemExit(f"{text!r} is no range of numbers; write it as 3..5, or 4") from None
+
+
+def _seeds(text: str) -> range:
+    first, last = _span(text)
+    return range(first, last + 1)
+
+
+def _read(file: str) -> Plan:
+    try:
+        return parse(FilePath(file).read_text(encoding="utf-8"))
+    except (OSError, PlanError) as error:
+        raise SystemExit(f"{file}: {error}") from None
 
 
 def _say(text: str) -> None:
@@ -80,44 +106,39 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _one(seed: int, config: Config, args: argparse.Namespace) -> int:
-    report = run_plan(generate(seed, config), keep_trace=args.trace)
+def _one(plan: Plan, args: argparse.Namespace, again: str) -> int:
+    report = run_plan(plan, keep_trace=args.trace)
     for line in report.trace:
         _say(line)
-    _say(as_text(report.plan))
+    if args.seed is not None:
+        _say(str(plan))
     _say(_line(report))
     if report.ok:
         return 0
-    _failed(report, args)
+    _failed(report, args, again)
     return 1
 
 
 def _many(seeds: range, config: Config, args: argparse.Namespace) -> int:
     started = time.monotonic()
     failed: list[Report] = []
-    marks: set[str] = set()
-    done = events = virtual_ms = 0
+    covered = Coverage()
     with _mapper(args.jobs) as mapper:
         for report in mapper(partial(run, config=config), seeds):
-            done += 1
-            events += report.events
-            virtual_ms += report.virtual_ms
-            marks |= report.marks
+            covered.add(report)
             if not report.ok:
                 failed.append(report)
                 _say(_line(report))
             if args.budget and time.monotonic() - started > args.budget:
                 break
-    spent = time.monotonic() - started
-    _say(
-        f"{done} seeds, {len(failed)} failed; {events} events, "
-        f"{virtual_ms / 3_600_000:.1f} simulated hours "
-        f"in {spent:.0f} s ({done / spent * 3600:.0f} seeds an hour)"
-    )
-    _say(f"marks not hit: {', '.join(sorted(ALL - marks)) or 'none'}")
+    for line in covered.lines(time.monotonic() - started):
+        _say(line)
+    _say(f"failed seeds: {' '.join(str(r.plan.seed) for r in failed) or 'none'}")
     if failed:
-        _failed(min(failed, key=lambda r: len(r.plan.steps)), args)
-    return 1 if failed else 0
+        simplest = min(failed, key=lambda r: len(r.plan.steps))
+        _failed(simplest, args, f"--seed {simplest.plan.seed}{_options(args)}")
+    lacking = covered.missed if config == Config() and covered.seeds >= LONG else []
+    return 1 if failed or lacking else 0
 
 
 Mapper = Callable[[partial[Report], Iterable[int]], Iterator[Report]]
@@ -137,14 +158,14 @@ def _mapper(jobs: int) -> Iterator[Mapper]:
         pool.shutdown(cancel_futures=True)
 
 
-def _failed(report: Report, args: argparse.Namespace) -> None:
-    """Print what broke, how to replay it, and a shrunk schedule."""
+def _failed(report: Report, args: argparse.Namespace, again: str) -> None:
+    """Print what broke, how to replay it, and a shrunk plan."""
     for broken in report.broken:
         _say(f"  {broken}")
-    _say(f"replay: {report.replay}{_options(args)}")
+    _say(f"replay: python -m kvnode.testing.sim {again}")
     if not args.no_shrink:
         small = shrink(report)
-        _say(f"shrunk to {len(small.plan.steps)} steps:\n{as_text(small.plan)}")
+        _say(f"shrunk to {len(small.plan.steps)} steps; in a file, --plan runs it:\n{small.plan}")
         for broken in small.broken:
             _say(f"  {broken}")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from random import Random
 
 from kvnode.core.effects import Loaded, Persist
 from kvnode.core.entry import decode_record
@@ -29,6 +30,8 @@ class Disk:
         self.quarantine: dict[int, bytes] = dict(image.quarantine) if image else {}
         self.dots: dict[bytes, frozenset[Dot]] = {k: dots_of(r) for k, r in self.rows.items()}
         self.staged: list[Persist] = []
+        self._reached = 0
+        """So many of the staged transactions are on the disk though it told of an error."""
         self._fresh: set[Dot] = set()
         self.rewound = False
         """Whether this store was ever set back: acknowledgements of before may be stale."""
@@ -36,6 +39,12 @@ class Disk:
         """Whether this store ever lost a record."""
         self.doubts: tuple[str, ...] = ()
         """Why the store will not be believed when it is opened next; a commit settles that."""
+
+    def copy(self) -> Disk:
+        """All of it, with what is not synced yet."""
+        twin = Disk(self.image())
+        twin.staged, twin.rewound, twin.damaged, twin.doubts = [*self.staged], self.rewound, self.damaged, self.doubts
+        return twin
 
     def image(self) -> Image:
         """A backup of what is synced now."""
@@ -53,7 +62,33 @@ class Disk:
             self.doubts = ()
             token = persist.token
         del self.staged[:count]
+        self._reached = max(self._reached - count, 0)
         return token
+
+    def reach(self, count: int) -> None:
+        """The first `count` staged transactions are on the disk, but it told of an error: they will come once more."""
+        for persist in self.staged[self._reached : count]:
+            self._apply(persist)
+        self._reached = max(self._reached, count)
+
+    def tear(self, rng: Random, *, flipped: bool) -> None:
+        """The transaction that was being written is on the disk in parts, or with flipped bits. The store's checksums
+        tell: a record that makes no sense is left out, and the whole is not believed.
+        """
+        self.sync(self._reached)
+        if not self.staged:
+            return
+        torn = self.staged[0]
+        rows = {key: record for key, record in torn.rows.items() if rng.random() < 0.6}
+        known = {inc: ticks for inc, ticks in torn.known.items() if rng.random() < 0.6}
+        self._apply(replace(torn, rows=rows, known=known))
+        for key in [key for key in rows if flipped and key in self.rows]:
+            del self.rows[key]
+            del self.dots[key]
+        self._fresh = {dot for dot in self._fresh if any(dot in dots for dots in self.dots.values())}
+        self.staged.clear()
+        self.damaged = True
+        self.distrust("a transaction is torn" if not flipped else "wrong checksums")
 
     def _apply(self, persist: Persist) -> None:
         for key, record in persist.rows.items():
@@ -84,7 +119,7 @@ class Disk:
 
     def crash(self, survive: int) -> None:
         """Power goes: the first `survive` staged transactions happen to be on disk, the others are lost."""
-        self.sync(survive)
+        self.sync(max(survive, self._reached))
         self.staged.clear()
 
     def lose_row(self, key: bytes) -> None:

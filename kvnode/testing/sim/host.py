@@ -8,18 +8,21 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from kvnode.core.effects import Acked, Close, Deliver, Effect, LinkId, Notify, Now, Persist, Report, Send
-from kvnode.core.messages import End, Message, PathTell, Versions
+from kvnode.core.messages import End, Event, Message, PathTell, Versions
 from kvnode.core.path import pattern
 from kvnode.core.replica import Replica
 
 from .disk import Disk, Image
 from .laws import check_known
 from .net import Connection
+from .releases import Dialect
 
 if TYPE_CHECKING:
     from .world import World
 
 WALL_0: Final = 1_700_000_000_000
+_RETRY_MS: Final = 200
+"""A store that failed is tried again after this time."""
 _BUSY: Final = 2_000
 """So many wake-ups of one process in one millisecond are a loop that never ends."""
 
@@ -43,6 +46,23 @@ class Host:
     """Gone for good: not started again when the world heals."""
     disk_held: bool = False
     """Nothing is synced for now (scenarios)."""
+    failing: str = ""
+    """Why the store takes nothing for now: ``full``, ``io`` or ``readonly``."""
+    reading_ms: int = 0
+    """How long it takes to read one message."""
+    moves: int = 0
+    """How often it got a new address."""
+    release: int = 0
+    """Which release of the program it runs, see releases.py."""
+    snapshot: Snapshot | None = None
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """A running virtual machine: the memory of its process, and its disk."""
+
+    replica: Replica
+    disk: Disk
 
 
 @dataclass(slots=True)
@@ -54,9 +74,11 @@ class _Inbox:
 
 
 class Process:
-    """One run of a node's program: it feeds the replica and carries out its effects."""
+    """One run of a node's program: it feeds the replica and carries out its effects. `replica` is what a snapshot
+    holds; None: a new one, loaded from the disk. `before` is the run that the snapshot goes on with.
+    """
 
-    def __init__(self, world: World, host: Host) -> None:
+    def __init__(self, world: World, host: Host, replica: Replica | None = None, before: Process | None = None) -> None:
         host.runs += 1
         self.world: Final = world
         self.host: Final = host
@@ -64,32 +86,44 @@ class Process:
         self.run: Final = host.runs
         self.alive = True
         self.links: dict[LinkId, tuple[Connection, int]] = {}
-        self._link_count = 0
+        self._link_count: int = before._link_count if before is not None else 0
         self._inbox = _Inbox()
         self._wake_at: int | None = None
         self._busy = (0, 0)
         self._syncing = False
         rng = Random(f"kvnode process {world.plan.seed} {host.label} {host.runs}")
         self.rng: Final = rng
-        self._mono_0: Final = rng.randrange(1_000_000)
-        view = tuple(pattern(p) for p in host.view) if host.view else None
-        self.replica: Final = Replica(
+        self._mono_0: Final[int] = before._mono_0 if before is not None else rng.randrange(1_000_000)
+        self._dialects: dict[LinkId, Dialect] = {}
+        self.replica: Final = replica if replica is not None else self._load()
+        world.watch.started(self)
+        if replica is not None:
+            self._go_on()
+        elif host.announces:
+            self.replica.set_addresses((f"{host.label}:{27590 + host.moves}",), self.now())
+        self._carry_out()
+
+    def _load(self) -> Replica:
+        host = self.host
+        return Replica(
             host.name,
-            session=rng.getrandbits(64),
-            random_bits=rng.getrandbits,
-            limits=world.limits,
+            session=self.rng.getrandbits(64),
+            random_bits=self.rng.getrandbits,
+            limits=self.world.limits,
             loaded=host.disk.load(),
-            view=view,
+            view=tuple(pattern(p) for p in host.view) if host.view else None,
             now=self.now(),
         )
-        world.watch.started(self)
-        if host.announces:
-            self.replica.set_addresses((f"{host.label}:27590",), self.now())
-        self._carry_out()
+
+    def _go_on(self) -> None:
+        """A snapshot runs again: its connections are gone, its disk has still to sync."""
+        for link in list(self.replica.links):
+            self.replica.unlinked(link, self.now())
+        self._sync_later()
 
     def now(self) -> Now:
         """The host's clocks."""
-        return Now(self.world.now + self._mono_0, WALL_0 + self.world.now + self.host.clock_ms)
+        return Now(self.world.now + self._mono_0, self.world.wall() + self.host.clock_ms)
 
     # -- inputs ----------------------------------------------------------------------------------------------
 
@@ -112,6 +146,7 @@ class Process:
         until = self.world.now + duration
         if until > self._inbox.until:
             self._inbox.until = until
+            self.world.frozen_until = max(self.world.frozen_until, until)
             self.world.at(until, self._resume)
 
     def _resume(self) -> None:
@@ -145,9 +180,13 @@ class Process:
         self.feed(lambda replica, now: replica.linked(link, now, dialled=dialled))
 
     def unlinked(self, link: LinkId) -> None:
-        """A connection is gone."""
-        if self.links.pop(link, None):
-            self.feed(lambda replica, now: replica.unlinked(link, now))
+        """A connection is gone; one who is paused hears of it behind everything that came before."""
+
+        def take(replica: Replica, now: Now) -> None:
+            if self.links.pop(link, None):
+                replica.unlinked(link, now)
+
+        self.feed(take)
 
     def receive(self, link: LinkId, seq: int, data: bytes | Message) -> None:
         """A message arrived."""
@@ -198,8 +237,20 @@ class Process:
         if effect.link in self.links:
             conn, side = self.links[effect.link]
             self.world.about_to_send(conn, side, effect.message)
-            data = self.world.encode(effect.seq, effect.message)
-            conn.send(side, effect.seq, data, heavy=isinstance(effect.message, Versions))
+            heavy = isinstance(effect.message, (Versions, Event))
+            for seq, data in self._spoken(effect):
+                conn.send(side, seq, data, heavy=heavy)
+
+    def _spoken(self, effect: Send) -> list[tuple[int, bytes | Message]]:
+        """What goes over the wire: bytes, in the words of this release, unless the plan leaves the codec out."""
+        if not self.world.plan.codec:
+            return [(effect.seq, effect.message)]
+        dialect = self._dialects.setdefault(effect.link, Dialect(self.host.release))
+        spoken = dialect.say(effect.seq, effect.message)
+        for _, data in spoken:
+            self.world.saw(data)
+            self.world.watch.bounded(type(effect.message).__name__, len(data))
+        return [*spoken]
 
     def _close(self, effect: Close) -> None:
         self.world.log("close", self.label, effect.link, effect.why)
@@ -211,6 +262,9 @@ class Process:
         self.world.log("stage", self.label, effect.token, len(effect.rows), len(effect.known))
         self.world.watch.staged(self, effect)
         self.host.disk.stage(effect)
+        self._sync_later()
+
+    def _sync_later(self) -> None:
         if not self._syncing and not self.host.disk_held:
             self._syncing = True
             self.world.after(self.rng.randint(0, self.host.sync_ms), self._sync)
@@ -222,8 +276,16 @@ class Process:
     def _sync(self) -> None:
         if not self.alive or self.host.disk_held:
             return
-        self._syncing = False
         disk = self.host.disk
+        if self.host.failing:
+            if self.host.failing == "io":
+                disk.reach(self.rng.randint(0, len(disk.staged)))
+            self.world.after(_RETRY_MS, self._sync)
+            return
+        if self._inbox.until > self.world.now:
+            self.world.at(self._inbox.until, self._sync)
+            return
+        self._syncing = False
         count = len(disk.staged)
         token = disk.sync(count)
         if token is None:

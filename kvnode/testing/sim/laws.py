@@ -120,6 +120,8 @@ def check(world: World) -> None:
     for process in world.processes():
         world.watch.check_mirror(process)
         check_known(world, process)
+    for watcher in world.watchers.values():
+        watcher.check()
     _check_writes(world)
 
 
@@ -131,6 +133,8 @@ def check_known(world: World, process: Process) -> None:
     and would make others drop them; but at the end of a run that shows only if the last other holder happened to die in
     between. So this is looked at whenever ranges or verdicts were taken in.
     """
+    if process.host.view is not None:
+        return  # what it lost by a verdict of a full peer may have been forgotten everywhere (R8)
     known, ledger, wall = process.replica.known.map, world.ledger, world.wall(latest=True)
     for key, dots in ledger.by_key.items():
         shown = {v.dot for v in process.replica.tree.get(key)}
@@ -149,7 +153,8 @@ def _may_be_lost(world: World, write: Write) -> bool:
     """
     host = world.hosts.get(write.host)
     running = host is not None and host.process is not None and host.process.run == write.run
-    return write.volatile or write.excused or not (write.durable or running) or set_aside(world, write)
+    lost = write.volatile or write.excused or not (write.durable or running)
+    return lost or world.ledger.is_blurred(write.dot) or set_aside(world, write)
 
 
 def _check_writes(world: World) -> None:
@@ -165,6 +170,8 @@ def _check_writes(world: World) -> None:
     running = {(p.label, p.run) for p in world.processes()}
     for write in ledger.user_writes():
         owed = (write.durable and not write.volatile) or (write.host, write.run) in running
+        if ledger.is_blurred(write.dot):
+            continue
         if owed and not write.excused and write.dot not in accounted and not set_aside(world, write):
             levels = ", ".join(sorted(write.levels)) or "nothing"
             where = Path.from_key(write.key)
@@ -176,7 +183,7 @@ def _check_writes(world: World) -> None:
         for dot in sorted(dots):
             write_or_none = ledger.writes.get(dot)
             newer = [s for s in write_or_none.successors if s in surely] if write_or_none else []
-            if newer:
+            if newer and not ledger.is_blurred(dot):
                 world.broken("resurrection", f"{dot} at {Path.from_key(key)} is shown, though {newer[0]} superseded it")
             if write_or_none is None and not key.startswith(b"\x02@\x00"):
                 world.broken("unknown", f"nobody wrote {dot} at {Path.from_key(key)}")

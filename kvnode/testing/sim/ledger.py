@@ -7,7 +7,7 @@ counts, or lost; and whether a loss is excused because every durable copy was de
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kvnode.core.ticks import Dot, Incarnation, Ticks, is_volatile
@@ -50,8 +50,22 @@ class Ledger:
     def __init__(self) -> None:
         self.writes: dict[Dot, Write] = {}
         self.by_key: dict[bytes, list[Dot]] = {}
+        self._blurred: dict[Incarnation, int] = {}
+        """By incarnation: above this tick a dot may name two changes."""
         self.at_risk: dict[Dot, set[tuple[str, int]]] = {}
         """Writes whose durable copies were all destroyed, with the processes that still hold them in memory."""
+
+    def blur(self, counters: Mapping[Incarnation, int]) -> None:
+        """A running process was set back to where it had given out these ticks: only that can break law 6."""
+        for inc, tick in counters.items():
+            self._blurred[inc] = min(tick, self._blurred.get(inc, tick))
+
+    def is_blurred(self, dot: Dot) -> bool:
+        """Whether this dot may name two changes, or was superseded by one that may."""
+        if not self._blurred:
+            return False
+        write = self.writes.get(dot)
+        return any(d.tick > self._blurred.get(d.inc, d.tick) for d in (dot, *(write.successors if write else ())))
 
     def record(self, write: Write, over: Iterable[Dot]) -> None:
         """Take note of a write that superseded `over` where it was made."""
@@ -64,10 +78,12 @@ class Ledger:
         earlier = (d for d in self.by_key.get(write.key, ()) if d.inc == write.dot.inc and d.tick < write.dot.tick)
         for dot in earlier:
             past |= {dot} | self.writes[dot].past
-        write.past = frozenset(past)
         for dot in sorted(past):
             if dot in self.writes:
                 self.writes[dot].successors.append(write.dot)
+        if write.dot in self.writes:
+            return  # blurred: the first one stands for both
+        write.past = frozenset(past)
         self.writes[write.dot] = write
         self.by_key.setdefault(write.key, []).append(write.dot)
 

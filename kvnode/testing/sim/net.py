@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_MS: Final = 4_000
 """A connection on which nothing comes through is given up after this time."""
+HALF_OPEN_MS: Final = 15_000
+"""The end of a peer that vanished without a word is noticed after this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,10 @@ class Connection:
     def _due(self, side: int, noise: Noise) -> int:
         pipe = self.pipes[side]
         delay = self.world.latency(self.edge, self.rng) + self.edge.extra_ms[side]
+        reading = self.ends[1 - side].host.reading_ms
         if noise is not QUIET and self.rng.randrange(100) < noise.reorder:
             return self.world.now + delay + self.rng.randint(0, 40)
-        pipe.last_due = max(pipe.last_due, self.world.now + delay)
+        pipe.last_due = max(pipe.last_due + reading, self.world.now + delay)
         return pipe.last_due
 
     def _launch(self, side: int, wire: Wire) -> None:
@@ -148,8 +151,8 @@ class Connection:
         if pipe.held or self.edge.blocked[side] or pipe.queue:
             pipe.queue.append(wire)
             return
-        self._landed(side)
         if self.open[1 - side]:
+            self._landed(side)
             self.ends[1 - side].receive(self.ids[1 - side], wire.seq, wire.data)
 
     def _landed(self, side: int) -> None:
@@ -175,10 +178,11 @@ class Connection:
             self.cut()
 
     def abandon(self, side: int) -> None:
-        """One end vanishes and the other does not hear of it; what is under way still arrives there."""
+        """One end vanishes and the other does not hear of it for long; what is under way still arrives there."""
         self.open[side] = False
         self.breaking = True
         self.edge.conns.remove(self)
+        self.world.after(HALF_OPEN_MS, self.close, 1 - side)
         self.world.dial_later(self.edge)
 
     # -- breaking --------------------------------------------------------------------------------------------

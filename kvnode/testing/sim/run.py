@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from typing import Final
 from kvnode.core import marks
 
 from . import laws
-from .plan import Config, Plan, generate
+from .generate import Config, generate
+from .plan import Plan
 from .steps import perform
-from .world import Broken, Stopped, World
+from .world import MAX_BROKEN, Broken, Stopped, World
 
 _GRACE_MS: Final = 2_000
 _LOOK_MS: Final = 500
@@ -23,7 +25,9 @@ _REST_FACTOR: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run showed. `trace` is empty unless asked for; `virtual_ms` is when the run ended."""
+    """What a run showed. `trace` is empty unless asked for; `virtual_ms` is when the run ended; `marks` are the rare
+    branches of the core that it took, and `steps` the kinds of steps that were done, with how often.
+    """
 
     plan: Plan
     trace_hash: str
@@ -31,8 +35,9 @@ class Report:
     virtual_ms: int
     writes: int
     broken: tuple[Broken, ...]
-    marks: frozenset[str]
+    marks: dict[str, int]
     sent: dict[str, int]
+    steps: dict[str, int]
     trace: tuple[str, ...] = ()
 
     @property
@@ -51,10 +56,10 @@ def run(seed: int, config: Config | None = None, *, keep_trace: bool = False) ->
     return run_plan(generate(seed, config), keep_trace=keep_trace)
 
 
-def run_plan(plan: Plan, *, keep_trace: bool = False) -> Report:
-    """Run a plan, whole or shrunk."""
+def run_plan(plan: Plan, *, keep_trace: bool = False, most_broken: int = MAX_BROKEN) -> Report:
+    """Run a plan, whole or shrunk; it ends early when so many breaches were found."""
     with _marks() as hit:
-        world = World(plan, keep_trace=keep_trace)
+        world = World(plan, keep_trace=keep_trace, most_broken=most_broken)
         try:
             _live(world)
         except Stopped:
@@ -69,16 +74,21 @@ def run_plan(plan: Plan, *, keep_trace: bool = False) -> Report:
         world.now,
         len(world.ledger.writes),
         tuple(world.brokens),
-        frozenset(hit),
+        dict(sorted(hit.items())),
         dict(sorted(world.watch.sent_kinds.items())),
+        dict(sorted(world.performed.items())),
         tuple(world.trace or ()),
     )
 
 
 @contextmanager
-def _marks() -> Iterator[set[str]]:
-    hit: set[str] = set()
-    marks.set_hook(hit.add)
+def _marks() -> Iterator[Counter[str]]:
+    hit: Counter[str] = Counter()
+
+    def count(name: str) -> None:
+        hit[name] += 1
+
+    marks.set_hook(count)
     try:
         yield hit
     finally:
@@ -93,6 +103,7 @@ def _live(world: World) -> None:
         world.at(step.at, perform, world, step)
     last = max((s.at for s in world.plan.steps), default=0)
     world.run_until(last + _GRACE_MS)
+    world.run_until(world.frozen_until + _GRACE_MS)
     world.heal()
     come_to_rest(world)
     laws.check(world)

@@ -16,6 +16,9 @@ checked, unless it says ``leave unchecked``. The commands (compare the test data
 ``crash A``, ``crash A silently``     lose what is not synced; silently: peers do not hear of it
 ``stop A``, ``start A``               a clean stop; a start
 ``backup A``, ``restore A``           copy the store aside; crash and come back with the copy
+``wipe A``                            crash and come back with an empty store
+``snapshot A``, ``rewind A``          copy memory and store of a virtual machine; go on from there
+``year``                              a year passes on all clocks
 ``clone A A2``                        start a second host on a copy of A's store (link it yourself)
 ``damage A x``                        stop A, lose the record of x, start it
 ``retire B A``                        at B: remove A for good; a retired host that is down stays down
@@ -42,13 +45,13 @@ from kvnode.core.path import Path
 from kvnode.core.policy import live
 from kvnode.core.ticks import name_of
 
-from . import laws
+from . import hoststeps, laws
+from .clientsteps import propose
 from .disk import Disk
 from .host import Host, Process
 from .net import Connection
 from .plan import Plan
 from .run import come_to_rest
-from .steps import propose
 from .world import World
 
 _SYNC_MS: Final = 5_000
@@ -283,6 +286,21 @@ class _Player:
         host.disk.rewound = True
         self.world.destroyed()
         self.world.start(host)
+
+    def _do_wipe(self, label: str) -> None:
+        self._host(label)
+        hoststeps.STEPS["wipe"](self.world, label, 0)
+
+    def _do_snapshot(self, label: str) -> None:
+        self._process(label)
+        hoststeps.STEPS["snapshot"](self.world, label)
+
+    def _do_rewind(self, label: str) -> None:
+        self._process(label)
+        hoststeps.STEPS["rewind"](self.world, label)
+
+    def _do_year(self) -> None:
+        hoststeps.STEPS["year"](self.world)
 
     def _do_clone(self, label: str, twin: str) -> None:
         host = self._host(label)

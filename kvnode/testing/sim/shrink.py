@@ -1,73 +1,64 @@
-"""Shrinking a failing plan: delta debugging (Zeller and Hildebrandt, 2002) over its steps."""
+"""Shrinking a plan: delta debugging (Zeller and Hildebrandt, 2002) over its steps, then over its hosts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
-from .plan import Plan, Step, connected
+from .plan import Plan
 from .run import Report, run_plan
 
+Keep = Callable[[Report], bool]
+"""Says of a run whether it still shows what matters."""
 
-def shrink(report: Report, *, budget: int = 400, tell: Callable[[str], None] = lambda text: None) -> Report:
-    """The smallest plan found, within `budget` runs, that breaks one of the laws that `report` broke."""
+
+def shrink(report: Report, *, keep: Keep | None = None, budget: int = 400) -> Report:
+    """The smallest plan found, within about `budget` runs, that still breaks one of the laws that `report` broke, or
+    of which `keep` says yes.
+    """
     laws = {b.law for b in report.broken}
-    best = report
-    spent = 0
-
-    def fails(steps: tuple[Step, ...]) -> Report | None:
-        nonlocal spent
-        spent += 1
-        got = run_plan(report.plan.with_steps(steps))
-        return got if {b.law for b in got.broken} & laws else None
-
-    size = max(len(best.plan.steps) // 2, 1)
-    while spent < budget:
-        steps = best.plan.steps
-        smaller = _try_without(steps, size, fails, lambda: spent >= budget)
-        if smaller is not None:
-            best = smaller
-            tell(f"{len(best.plan.steps)} steps left after {spent} runs")
-            size = max(min(size, len(best.plan.steps) // 2), 1)
-        elif size == 1:
-            break
-        else:
-            size = max(size // 2, 1)
-    return _with_fewer_hosts(best, laws)
+    search = _Search(report, keep or (lambda got: bool({b.law for b in got.broken} & laws)), budget)
+    search.drop_steps()
+    search.drop_hosts()
+    return search.best
 
 
-def _try_without(
-    steps: tuple[Step, ...], size: int, fails: Callable[[tuple[Step, ...]], Report | None], over: Callable[[], bool]
-) -> Report | None:
-    for start in range(0, len(steps), size):
-        if over():
-            return None
-        got = fails(steps[:start] + steps[start + size :])
-        if got is not None:
-            return got
-    return None
+class _Search:
+    def __init__(self, report: Report, keep: Keep, budget: int) -> None:
+        self.best = report
+        self._keep: Final = keep
+        self._left = budget
 
+    def _try(self, plan: Plan) -> bool:
+        """Run a smaller plan; whether it is the best now."""
+        self._left -= 1
+        got = run_plan(plan)
+        if self._keep(got):
+            self.best = got
+            return True
+        return False
 
-def _with_fewer_hosts(report: Report, laws: set[str]) -> Report:
-    """Leave out hosts, as long as the law stays broken and the graph connected."""
-    best = report
-    for host in reversed(report.plan.hosts):
-        plan = best.plan
-        hosts = tuple(h for h in plan.hosts if h.name != host.name)
-        edges = tuple(e for e in plan.edges if host.name not in e)
-        everybody, full = [h.name for h in hosts], [h.name for h in hosts if h.view is None]
-        if len(full) < 2 or not connected(full, edges) or not connected(everybody, edges):
-            continue
-        got = run_plan(Plan(plan.seed, hosts, edges, plan.steps, plan.limits, plan.codec))
-        if {b.law for b in got.broken} & laws:
-            best = got
-    return best
+    def drop_steps(self) -> None:
+        """Leave out halves, then quarters, down to single steps."""
+        size = max(len(self.best.plan.steps) // 2, 1)
+        while self._left > 0:
+            if self._without_some(size):
+                size = max(min(size, len(self.best.plan.steps) // 2), 1)
+            elif size == 1:
+                return
+            else:
+                size = max(size // 2, 1)
 
+    def _without_some(self, size: int) -> bool:
+        plan = self.best.plan
+        for start in range(0, len(plan.steps), size):
+            if self._left > 0 and self._try(plan.with_steps(plan.steps[:start] + plan.steps[start + size :])):
+                return True
+        return False
 
-def as_text(plan: Plan) -> str:
-    """A plan for people: the world, then the steps."""
-    hosts = ", ".join(
-        f"{h.name}(clock {h.clock_ms:+} ms, sync {h.sync_ms} ms{', partial' if h.view else ''})" for h in plan.hosts
-    )
-    edges = " ".join(f"{a}-{b}" for a, b in plan.edges)
-    steps = "\n".join(f"  {s}" for s in plan.steps)
-    return f"seed {plan.seed}, limits {plan.limits}\nhosts {hosts}\nedges {edges}\n{steps}"
+    def drop_hosts(self) -> None:
+        """Leave out hosts, as long as the others hang together."""
+        for host in reversed(self.best.plan.hosts):
+            plan = self.best.plan.without(host.name)
+            if plan is not None:
+                self._try(plan)

@@ -15,6 +15,7 @@ from kvnode.core.entry import Siblings, Version, decode_record
 from kvnode.core.messages import PathTell, Versions
 from kvnode.core.policy import live, read
 from kvnode.core.ticks import Dot
+from kvnode.node.acks import missing, parse_ack
 
 from .ledger import Ledger, Write
 
@@ -84,13 +85,15 @@ class Watch:
         past = view.past.setdefault(effect.key, set())
         here = {v.dot for v in effect.siblings}
         shown = view.shown.get(effect.key, set())
-        for dot in sorted((here - shown) & past):
+        for dot in sorted(d for d in (here - shown) & past if not self._ledger.is_blurred(d)):
             self._world.broken("goes-back", f"{process.label} shows {dot} (again) at {effect.key!r}")
         for dot in sorted(here & self._ledger.past_of(here)):
             if self._world.sound(process, dot):
                 self._world.broken("false-sibling", f"{process.label} shows {dot} beside what superseded it")
         past |= self._ledger.past_of(here) | (shown - here)
         view.shown[effect.key] = here
+        for watcher in self._world.watchers.values():
+            watcher.notified(process, effect)
         self._show(process, view, effect.key, effect.siblings)
 
     def _show(self, process: Process, view: _View, key: bytes, siblings: Siblings) -> None:
@@ -162,7 +165,7 @@ class Watch:
     def _body(self, version: Version) -> None:
         """Law 6: no dot names two changes."""
         digest = blake2b(version.body + version.sig, digest_size=16).digest()
-        if self._bodies.setdefault(version.dot, digest) != digest:
+        if self._bodies.setdefault(version.dot, digest) != digest and not self._ledger.is_blurred(version.dot):
             self._world.broken("two-bodies", f"{version.dot} names two changes")
 
     # -- acknowledgements ------------------------------------------------------------------------------------
@@ -174,8 +177,15 @@ class Watch:
         else:
             self.view(process).pending.append(Pending(write.dot, level))
 
+    def store_failed(self, process: Process) -> None:
+        """Clients that wait for this node's disk are told that it fails; their writes stand."""
+        view = self.view(process)
+        view.pending = [p for p in view.pending if not parse_ack(p.level).needs_disk]
+
     def after_input(self, process: Process) -> None:
-        """Has some waiting write reached its level?"""
+        """Has some waiting write reached its level? And is there something to send to watching clients?"""
+        for watcher in self._world.watchers.values():
+            watcher.pump(process)
         view = self.view(process)
         done = [p for p in view.pending if self._reached(process, p)]
         if not done:
@@ -185,25 +195,18 @@ class Watch:
             self._world.log("ack", process.label, str(pending.dot), pending.level)
             write = self._ledger.writes[pending.dot]
             write.levels.add(pending.level)
-            if not write.volatile:
+            if not (write.volatile or self._ledger.is_blurred(write.dot)):
                 self._check_ack(process, write, pending.level)
 
     def _reached(self, process: Process, pending: Pending) -> bool:
-        replica = process.replica
-        if not replica.durable_here(pending.dot):
-            return False
-        if pending.level == "disk":
-            return True
-        ackers = replica.ackers(pending.dot)
-        if pending.level == "all":
-            return replica.members() - {replica.name} <= ackers
-        return len(ackers) >= int(pending.level.removeprefix("peer:"))
+        return missing(parse_ack(pending.level), pending.dot, process.replica) is None
 
     def _check_ack(self, process: Process, write: Write, level: str) -> None:
         """The promise must be true on the disks, unless a store was set back behind the core's back."""
         wall = self._world.wall(latest=True)
         disk = process.host.disk
-        if not (disk.rewound or disk.damaged) and not self._ledger.carried(write, process.host.disk, wall):
+        needed = parse_ack(level).needs_disk and not (disk.rewound or disk.damaged)
+        if needed and not self._ledger.carried(write, process.host.disk, wall):
             self._world.broken("ack", f"{process.label} acknowledged {write.dot} ({level}), its disk does not have it")
         if level == "disk":
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from random import Random
@@ -11,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from kvnode.codec import peer as codec
 from kvnode.core.limits import Limits
 from kvnode.core.messages import Message
+from kvnode.core.replica import Replica
 from kvnode.core.ticks import Dot
 
 from .disk import Disk
@@ -18,7 +20,9 @@ from .host import WALL_0, Host, Process
 from .ledger import Ledger
 from .net import QUIET, Connection, Edge, Noise
 from .plan import Plan, connected
+from .releases import TOO_NEW
 from .watch import Watch
+from .watcher import Watcher
 
 MAX_EVENTS: Final = 400_000
 """A run that needs more is a message storm."""
@@ -62,19 +66,26 @@ LIMITS: Final[dict[str, Limits]] = {
 class World:
     """One run. All randomness comes from streams named after the seed and the thing that draws."""
 
-    def __init__(self, plan: Plan, *, keep_trace: bool = False) -> None:
+    def __init__(self, plan: Plan, *, keep_trace: bool = False, most_broken: int = MAX_BROKEN) -> None:
         self.plan: Final = plan
         self.limits: Final = LIMITS[plan.limits]
         self.now = 0
+        self.aged_ms = 0
+        """Years that passed without anything happening (wall clock only)."""
         self.events = 0
+        self.performed: Counter[str] = Counter()
+        """How often each kind of step was done."""
         self.values = 0
         self.healed = False
         self.brokens: list[Broken] = []
+        self._most_broken: Final = most_broken
         self.trace: list[str] | None = [] if keep_trace else None
         self._hash = blake2b(digest_size=16)
         self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
         self._count = 0
         self._conns = 0
+        self.frozen_until = 0
+        """When the last process that stands still goes on."""
         self.noise: Noise = QUIET
         self.noise_until = 0
         self.last_read: dict[str, frozenset[Dot]] = {}
@@ -92,8 +103,10 @@ class World:
         self.watch: Final = Watch(self, self.ledger)
         self.edges: Final[dict[tuple[str, str], Edge]] = {}
         self.hosts: Final[dict[str, Host]] = {
-            h.name: Host(h.name, h.name, Disk(), h.clock_ms, h.sync_ms, h.view, h.announces) for h in plan.hosts
+            h.name: Host(h.name, h.name, Disk(), h.clock_ms, h.sync_ms, h.view, h.announces, release=h.release)
+            for h in plan.hosts
         }
+        self.watchers: Final[dict[int, Watcher]] = {}
         for a, b in plan.edges:
             self.add_edge(a, b)
 
@@ -121,7 +134,7 @@ class World:
 
     def wall(self, *, latest: bool = False) -> int:
         """The true wall clock, or that of the fastest clock ever seen."""
-        return WALL_0 + self.now + (max(self.max_clock_ms, 0) if latest else 0)
+        return WALL_0 + self.aged_ms + self.now + (max(self.max_clock_ms, 0) if latest else 0)
 
     # -- what is seen ----------------------------------------------------------------------------------------
 
@@ -146,7 +159,7 @@ class World:
         """A law does not hold."""
         self.log("BROKEN", law, text)
         self.brokens.append(Broken(law, self.now, text))
-        if len(self.brokens) >= MAX_BROKEN:
+        if len(self.brokens) >= self._most_broken:
             raise Stopped
 
     def sound(self, process: Process, dot: Dot) -> bool:
@@ -171,15 +184,6 @@ class World:
 
     # -- messages --------------------------------------------------------------------------------------------
 
-    def encode(self, seq: int, message: Message) -> bytes | Message:
-        """What travels: bytes, unless the plan leaves the codec out."""
-        if not self.plan.codec:
-            return message
-        data = codec.encode(seq, message)
-        self.saw(data)
-        self.watch.bounded(type(message).__name__, len(data))
-        return data
-
     def decode(self, seq: int, data: bytes | Message) -> Message:
         """The message that arrived."""
         if isinstance(data, Message):
@@ -200,7 +204,7 @@ class World:
     def add_edge(self, a: str, b: str) -> None:
         """Two hosts may talk from now on."""
         pair = (a, b) if a < b else (b, a)
-        if a != b and pair not in self.edges:
+        if a != b and pair not in self.edges and a in self.hosts and b in self.hosts:
             rng = Random(f"kvnode edge {self.plan.seed} {pair}")
             self.edges[pair] = Edge(*pair, rng, rng.choice((0, 1, 5, 40)))
             self.dial_later(self.edges[pair])
@@ -275,12 +279,37 @@ class World:
         """All that run."""
         return [h.process for h in self.hosts.values() if h.process is not None]
 
+    def process(self, label: str) -> Process | None:
+        """The process that runs there, if one does."""
+        host = self.hosts.get(label)
+        return host.process if host is not None else None
+
+    def running(self, label: str) -> Host | None:
+        """The host, if its process runs."""
+        host = self.hosts.get(label)
+        return host if host is not None and host.process is not None else None
+
+    def watcher(self, number: int, how: str = "all") -> Watcher:
+        """The watching client of this number."""
+        if number not in self.watchers:
+            self.watchers[number] = Watcher(self, number, latest=how == "latest")
+        return self.watchers[number]
+
+    def go_on(self, host: Host, replica: Replica, before: Process) -> None:
+        """A machine goes on from a snapshot of an earlier run of it."""
+        self.log("go on", host.label)
+        host.process = Process(self, host, replica, before)
+        self._dial_from(host)
+
     def start(self, host: Host) -> None:
         """Start the host's process on its store."""
         if host.process is not None:
             return
         self.log("start", host.label)
         host.process = Process(self, host)
+        self._dial_from(host)
+
+    def _dial_from(self, host: Host) -> None:
         for edge in self.edges.values():
             if host.label in (edge.a, edge.b):
                 self.dial_later(edge)
@@ -304,6 +333,8 @@ class World:
         host.disk.crash(survive)
         self.watch.on_disk(host)
         process.end(silently=silently)
+        for watcher in self.watchers.values():
+            watcher.lost(process)
         self.ledger.process_ended((process.label, process.run))
 
     def end_clone(self, host: Host) -> None:
@@ -355,7 +386,10 @@ class World:
                 self.destroyed()
             if abs(host.clock_ms) > 25_000:
                 self.set_clock(host, 0)
-            host.sync_ms = min(host.sync_ms, 200)
+            host.sync_ms, host.reading_ms, host.failing = min(host.sync_ms, 200), 0, ""
+            if host.release == TOO_NEW:
+                host.release = 0
+                self.crash(host, len(host.disk.staged))
         for edge in self.edges.values():
             edge.down, edge.blocked, edge.extra_ms = 0, [0, 0], [0, 0]
             for conn in edge.conns:
@@ -365,3 +399,5 @@ class World:
         for host in self.hosts.values():
             if not host.retired:
                 self.start(host)
+        for watcher in self.watchers.values():
+            watcher.come_back()
