@@ -15,7 +15,8 @@ from .command import command
     local=True,
     help="""Print the completion script of SHELL: bash, zsh or fish.
 
-    Commands and options complete; no node is asked and nothing is loaded that other packages brought.""",
+    Commands and options complete, and paths, for which the node is asked that the command would talk to. Nothing is
+    loaded that other packages brought.""",
     examples=(
         "kv completion bash > ~/.local/share/bash-completion/completions/kv",
         "kv completion zsh > ~/.zfunc/_kv",

@@ -109,7 +109,7 @@ _mode = click.option("--user/--system", "user", default=None, help="Whose servic
     Writes a configuration file (not with --config, which names one) and a unit that may touch nothing but its own
     folder and the network, then starts it. A watchdog restarts a node that hangs. An existing file is kept.""",
     examples=(
-        "sudo kv node install --name cellar --peer attic.lan:27590",
+        "kv node install --name cellar --peer attic.lan:27590",
         "kv node install --user --name desk --peer 127.0.0.1:27590",
         "kv node install --name cellar --dry-run",
     ),
@@ -211,7 +211,7 @@ def _for_people(plan: Plan, dry_run: bool) -> str:
 
     Its configuration and its store stay where they are, and are named. If the node will not come back, retire it
     from another node, so that the others do not wait for it.""",
-    examples=("sudo kv node uninstall cellar", "kv node uninstall --user desk"),
+    examples=("kv node uninstall cellar", "kv node uninstall --user desk"),
 )
 @click.argument("name")
 @_mode

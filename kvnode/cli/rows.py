@@ -12,12 +12,15 @@ from kvnode.codec.values import MAX_JSON_CHARS
 from kvnode.core.path import Path, PathError, Pattern
 from kvnode.core.ticks import Dot, is_incarnation
 
+from .command import settings_of
 from .errors import usage
 from .render import age, rfc3339, to_data
 from .stdin import read_text
 from .values import ValueTextError, parse_text, parse_value
 
 if TYPE_CHECKING:
+    from asyncclick.shell_completion import CompletionItem
+
     from kvnode.client import Reading, Sibling, Written
 
 _ACK: Final = re.compile(r"memory|disk|all|peer:[1-9][0-9]{0,3}")
@@ -39,6 +42,14 @@ class PathType(click.ParamType[Path]):
             return Path.parse(value)
         except PathError as exc:
             self.fail(str(exc), param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        """What the node has there."""
+        from asyncclick.shell_completion import CompletionItem
+
+        from .pathcomplete import complete_path
+
+        return [CompletionItem(text) for text in complete_path(incomplete, settings_of(ctx).node)]
 
 
 class PatternType(click.ParamType[Pattern]):

@@ -56,7 +56,7 @@ _ENDINGS: Final = {"yml": "yaml", "py": "python", "mp": "msgpack"}
 @click.argument("when", nargs=-1, required=True)
 @click.option("--inverted", "-i", is_flag=True, help="The next time at which it does not fit: when it ends.")
 @click.option("--backwards", "-b", is_flag=True, help="The last time instead of the next.")
-@click.option("--human", "-h", "people", is_flag=True, help="Say how long that is, instead of when.")
+@click.option("--human", "people", is_flag=True, help="Say how long that is, instead of when.")
 @click.option("--sleep", is_flag=True, help="Wait until then, and print nothing.")
 @click.pass_context
 async def until(
@@ -126,7 +126,7 @@ def _span(span: timedelta) -> str:
     examples=(
         "kv util convert --from yaml --to json config.yaml",
         "kv util convert state.msgpack --to jsonl --lengthen",
-        "echo '{1: b\"x\"}' | kv util convert --from python --to cbor > x.cbor",
+        "kv util convert table.py --to cbor",
     ),
 )
 @click.argument("file", default="-")

@@ -16,6 +16,7 @@ from kvnode.transport.address import DEFAULT_PORT, Address, AddressError, parse_
 
 from . import errors
 from .api import Client, Expect, connect
+from .children import Child
 from .errors import (
     AckTimeout,
     CasFailed,
@@ -60,6 +61,7 @@ __all__ = [
     "BackupStream",
     "CasFailed",
     "Change",
+    "Child",
     "Client",
     "Closed",
     "Del",

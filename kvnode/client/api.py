@@ -20,6 +20,7 @@ from kvnode.transport.tasks import background_tasks
 from kvnode.transport.tcp import TcpTransport
 
 from . import protocol as p
+from .children import Child, children
 from .errors import NotFound, ProtocolError, refused, unavailable
 from .inspection import Inspection
 from .items import Absent, Del, Put, Reading, Written, reading_of
@@ -124,6 +125,12 @@ class Client:
         the node sends no values: each reads as :data:`OMITTED`.
         """
         return TreeStream(self._session, _scope(path, pattern, depth), keys=keys)
+
+    async def children(self, path: Path | str = ROOT, *, limit: int = 1_000) -> list[Child]:
+        """What comes right below `path`, in path order, at most `limit`. The cost goes by their number, whatever lies
+        below them.
+        """
+        return await children(self._session, _path_of(path), limit)
 
     def watch(
         self,

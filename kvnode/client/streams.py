@@ -145,25 +145,35 @@ class Stream(Generic[T]):
 
 
 class TreeStream(Stream[Reading]):
-    """Readings in path order. After a broken connection it goes on behind the last one that came."""
+    """Readings in path order. After a broken connection it goes on behind the last one that came. It begins behind the
+    key `after`.
+    """
 
-    def __init__(self, session: Session, scope: Scope, *, conflicts: bool = False, keys: bool = False) -> None:
-        super().__init__(session)
+    def __init__(
+        self,
+        session: Session,
+        scope: Scope,
+        *,
+        conflicts: bool = False,
+        keys: bool = False,
+        after: bytes | None = None,
+        window: int = WINDOW,
+    ) -> None:
+        super().__init__(session, window)
         self._scope: Final = scope
         self._conflicts: Final = conflicts
         self._keys: Final = keys
-        self._last: Path | None = None
+        self._after = after
 
     def request(self) -> p.Message:
         """Ask for what has not come yet."""
-        after = None if self._last is None else path_key(self._last)
         path, pattern, depth = self._scope.path, self._scope.pattern, self._scope.depth
-        return p.Tree(self._id, path, pattern, depth, self.credits, after, self._conflicts, self._keys)
+        return p.Tree(self._id, path, pattern, depth, self.credits, self._after, self._conflicts, self._keys)
 
     def _message(self, message: p.Answer, size: int) -> None:
         if isinstance(message, p.Rows) and message.rows:
             readings = [reading_of(row) for row in message.rows]
-            self._last = readings[-1].path
+            self._after = path_key(readings[-1].path)
             self._put(readings, len(readings), size)
 
 
