@@ -37,6 +37,7 @@ EXIT_MEANING: Final = {
 
 _CODES: Final = {
     "not_found": Exit.NOT_FOUND,
+    "no_history": Exit.NOT_FOUND,
     "unavailable": Exit.UNREACHABLE,
     "timeout": Exit.UNREACHABLE,
     "stopping": Exit.UNREACHABLE,

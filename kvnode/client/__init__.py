@@ -28,6 +28,7 @@ from .errors import (
     StoreUnavailable,
     Unavailable,
 )
+from .history import History, Recorded
 from .items import (
     ABSENT,
     MISSING,
@@ -71,6 +72,7 @@ __all__ = [
     "EventStream",
     "Expect",
     "Gap",
+    "History",
     "Item",
     "KvError",
     "NotFound",
@@ -79,6 +81,7 @@ __all__ = [
     "ProtocolError",
     "Put",
     "Reading",
+    "Recorded",
     "Refused",
     "Sibling",
     "StoreUnavailable",

@@ -22,8 +22,9 @@ from kvnode.transport.tcp import TcpTransport
 from . import protocol as p
 from .children import Child, children
 from .errors import NotFound, ProtocolError, refused, unavailable
+from .history import History
 from .inspection import Inspection
-from .items import Absent, Del, Put, Reading, Written, reading_of
+from .items import ABSENT, Absent, Del, Put, Reading, Sibling, Written, reading_of
 from .session import Options, Session
 from .streams import RESUME_WAIT_S, BackupStream, DumpStream, EventStream, Scope, TreeStream, WatchStream
 
@@ -35,6 +36,8 @@ READ_TIMEOUT_S: Final = 10.0
 WRITE_TIMEOUT_S: Final = 5.0
 COMPACT_TIMEOUT_S: Final = 3600.0
 """Rewriting a store takes as long as it takes; a node that is gone shows sooner, by its connection."""
+MOST_RECALLED: Final = 10_000
+"""Versions of the past that an undo looks through."""
 SOFTWARE: Final = "kvnode-python"
 
 
@@ -227,6 +230,35 @@ class Client:
             Written(Dot(inc, tick), stamp, at in answer.unchanged)
             for at, (inc, tick, stamp) in enumerate(answer.writes)
         ]
+
+    # -- the past --------------------------------------------------------------------------------------------
+
+    async def history(self, path: Path | str, *, limit: int = 100, since: datetime | None = None) -> History:
+        """What is at `path`, who wrote it and what they had seen, and what was there before, as far as patterns below
+        ``@.history`` had the node keep it: at most `limit` versions, newest first, none written before `since`.
+        """
+        return await self.inspection.history(_path_of(path), limit=limit, since=since)
+
+    async def undo(
+        self,
+        path: Path | str,
+        to: Dot | None = None,
+        *,
+        ack: str = "disk",
+        timeout: float = WRITE_TIMEOUT_S,  # noqa: ASYNC109  # the node needs to know it
+        author: str | None = None,
+    ) -> tuple[Sibling, Written]:
+        """Write the former value of `path` again, or that of the change `to`, as a new change: a compare-and-set on
+        what is there. Where there was none before, this deletes. Gives the version that was gone back to, and the
+        write. Raises Refused (``no_history``, ``ambiguous``) and what :meth:`set` raises.
+        """
+        found = await self.history(path, limit=MOST_RECALLED)
+        former = found.former(to)
+        expect: Expect = found.reading.dots if found.reading is not None else ABSENT
+        if former.deleted:
+            return former, await self.delete(path, ack=ack, timeout=timeout, expect=expect or ABSENT, author=author)
+        written = await self.set(path, former.value, ack=ack, timeout=timeout, expect=expect or ABSENT, author=author)
+        return former, written
 
     # -- events ----------------------------------------------------------------------------------------------
 

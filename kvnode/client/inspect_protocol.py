@@ -9,8 +9,46 @@ from __future__ import annotations
 import msgspec
 
 from kvnode.core.messages import KeyRange, Leaf, Part
+from kvnode.core.ticks import Dot
 
 from .protocol import Elements, Message, Ranges
+
+
+class History(Message, frozen=True, array_like=True, tag=87):
+    """What is at this path, and what the node kept of before: at most `limit` versions, none written before `since_ms`
+    (milliseconds since 1970 UTC), from behind the place `before` on. Answer: Recalled.
+    """
+
+    id: int
+    path: Elements
+    limit: int
+    since_ms: int | None = None
+    before: bytes | None = None
+
+
+class PastRow(msgspec.Struct, frozen=True, array_like=True):
+    """One version of before: its place in the history, an encoded :class:`.protocol.Sib`, its tick vector, whether it
+    was a delete, and the change that took its place.
+    """
+
+    place: bytes
+    sib: bytes
+    vector: dict[str, int]
+    deleted: bool
+    by: Dot | None
+
+
+class Recalled(msgspec.Struct, frozen=True, array_like=True):
+    """`row` is an encoded :class:`.protocol.Row` of what is there now, `vectors` has the tick vector of each of its
+    dots, `keeps` how much is kept (versions, milliseconds), `past` what was there, newest first; `more`: not all of it.
+    """
+
+    row: bytes | None
+    vectors: dict[str, dict[str, int]]
+    policy: str
+    keeps: tuple[int, int | None] | None
+    past: tuple[PastRow, ...]
+    more: bool
 
 
 class Prints(Message, frozen=True, array_like=True, tag=88):
@@ -134,4 +172,4 @@ class Diagnose(Message, frozen=True, array_like=True, tag=95):
     bundle: bool = False
 
 
-InspectRequest = Prints | Held | Lacks | Verify | Aside | Restore | Discard | Diagnose
+InspectRequest = History | Prints | Held | Lacks | Verify | Aside | Restore | Discard | Diagnose

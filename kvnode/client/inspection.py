@@ -18,6 +18,7 @@ from kvnode.core.ticks import Dot, Known
 from . import inspect_protocol as ip
 from . import protocol as p
 from .errors import ProtocolError
+from .history import History, history_of, since_ms
 from .items import ABSENT, Sibling, value_of
 from .session import Session
 from .wire import known_of, ranges_of
@@ -44,6 +45,21 @@ class Inspection:
 
     def __init__(self, session: Session) -> None:
         self._session: Final = session
+
+    # -- the past ----------------------------------------------------------------------------------------------
+
+    async def history(self, path: Path, *, limit: int = 100, since: datetime | None = None) -> History:
+        """What is at `path`, and what was there, as far as the node kept it: at most `limit` versions, newest first,
+        none written before `since`.
+        """
+        oldest = since_ms(since)
+        told = await self._ask(lambda id: ip.History(id, path, limit, oldest), ip.Recalled)
+        while told.more and told.past and len(told.past) < limit:
+            left, before = limit - len(told.past), told.past[-1].place
+            again = partial(ip.History, path=path, limit=left, since_ms=oldest, before=before)
+            rest = await self._ask(again, ip.Recalled)
+            told = msgspec.structs.replace(told, past=(*told.past, *rest.past), more=rest.more)
+        return history_of(path, told)
 
     # -- comparing -------------------------------------------------------------------------------------------
 
@@ -141,7 +157,9 @@ def sibling_of(version: Version) -> Sibling:
     """A stored version as clients see versions; :data:`.items.ABSENT` in the place of a tombstone's value."""
     body = version.details
     value = ABSENT if version.is_tombstone else value_of(bytes(body.value))
-    return Sibling(Path(body.path), value, version.dot, body.stamp, body.author, body.principal, body.expiry)
+    return Sibling(
+        Path(body.path), value, version.dot, body.stamp, body.author, body.principal, body.expiry, body.lease
+    )
 
 
 def _set_aside(row: ip.AsideRow) -> SetAside:

@@ -212,7 +212,8 @@ def value_of(data: bytes) -> Any:
         return Undecodable(data, str(err))
 
 
-def _sibling(path: Path, sib: Sib, live: bool, flags: int) -> Sibling:
+def sibling_from(path: Path, sib: Sib, *, live: bool, flags: int = 0) -> Sibling:
+    """One version from the wire; `live` if it holds a value."""
     body = sib.body
     value: Any = ABSENT
     if live:
@@ -250,8 +251,8 @@ def _fill(kind: type[_R], row: Row) -> _R:
     if len(row.siblings) == 1 and not row.flags:
         return kind(*fields)
     flags = row.flags
-    others = tuple(_sibling(path, sib, at < live, flags) for at, sib in enumerate(row.siblings[1:], 1))
-    own = _sibling(path, first, True, flags) if row.value is not None else None
+    others = tuple(sibling_from(path, sib, live=at < live, flags=flags) for at, sib in enumerate(row.siblings[1:], 1))
+    own = sibling_from(path, first, live=True, flags=flags) if row.value is not None else None
     stale, expired = bool(flags & (STALE | EXPIRED)), bool(flags & EXPIRED)
     return kind(*fields, bool(flags & CONFLICT), others, own, bool(flags & CUT), stale, expired)
 

@@ -8,7 +8,7 @@ token. :class:`Notify` comes last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +17,7 @@ from .ticks import Dot, Incarnation, Ticks
 
 if TYPE_CHECKING:
     from .entry import Siblings
+    from .history import Past
     from .messages import Event, Message
 
 
@@ -92,8 +93,9 @@ class Loaded:
 @dataclass(frozen=True, slots=True)
 class Persist:
     """Store this, in one transaction with everything before it: per path key its record (None: remove), per
-    incarnation its known ticks (replacing; None: remove), small values of identity, and per number what is set aside
-    (None: remove). Answer with ``persisted(token)``; a token stands for all tokens below it.
+    incarnation its known ticks (replacing; None: remove), small values of identity, per number what is set aside
+    (None: remove), and what is put on record of the past. Answer with ``persisted(token)``; a token stands for all
+    tokens below it.
     """
 
     token: int
@@ -101,6 +103,7 @@ class Persist:
     known: Mapping[Incarnation, Ticks | None]
     meta: Mapping[str, bytes] = field(default_factory=dict)
     quarantine: Mapping[int, bytes | None] = field(default_factory=dict)
+    past: Sequence[Past] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from .entry import Siblings, Version
 from .path import Pattern
@@ -136,17 +136,26 @@ def _merge_maps(newest_first: Sequence[Any]) -> Any:
 _JOIN: Final[dict[str, Callable[[Sequence[Any]], Any]]] = {"union": _union, "merge": _merge_maps}
 
 
-class Rules:
-    """Patterns with what holds for them; the pattern with most fixed elements decides, then the text."""
+R = TypeVar("R", bound=tuple[Any, ...])
 
-    __slots__ = ("_rules",)
 
-    def __init__(self, rules: Iterable[tuple[Pattern, Policy]] = ()) -> None:
-        self._rules = sorted(rules, key=lambda r: (-r[0].fixed, r[0].text, r[1]))
+class Rules(Generic[R]):
+    """Patterns with what holds for them. The pattern with most fixed elements decides, then its text; without any it is
+    `default`.
+    """
 
-    def of(self, path: tuple[str | int, ...]) -> Policy:
-        """The policy of a path."""
-        return next((policy for pattern, policy in self._rules if pattern.matches(path)), NEWEST)
+    __slots__ = ("_default", "_rules")
+
+    def __init__(self, default: R, rules: Iterable[tuple[Pattern, R]] = ()) -> None:
+        self._default = default
+        self._rules = sorted(rules, key=lambda r: (-r[0].fixed, r[0].text, str(r[1])))
+
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
+    def of(self, path: tuple[str | int, ...]) -> R:
+        """What holds for a path."""
+        return next((rule for pattern, rule in self._rules if pattern.matches(path)), self._default)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Rules) and self._rules == other._rules

@@ -16,12 +16,13 @@ from . import marks, system
 from .appointments import Appointments
 from .effects import Close, Deliver, Effect, LinkId, Loaded, Notify, Now, Persist, Report, Send
 from .entry import Siblings, Version, decode_record, encode_record, fingerprint, merge, plain
+from .history import Recorder
 from .limits import Limits
 from .messages import Message
 from .path import Path, Pattern
-from .policy import Rules, in_conflict
+from .policy import NEWEST, Rules, in_conflict
 from .quarantine import Quarantine
-from .stamp import Clock
+from .stamp import Clock, wall_ms
 from .ticks import Dot, Incarnation, Known, Ticks, durable_twin, is_incarnation, is_volatile
 from .tree import Tree
 
@@ -72,7 +73,8 @@ class State:
         self.finished: frozenset[Incarnation] = frozenset()
         """Closed incarnations of which nobody lacks anything: their marks are dropped."""
         self.durable_marks: frozenset[Incarnation] = frozenset()
-        self.rules = Rules()
+        self.rules = Rules(NEWEST)
+        self.history: Final = Recorder()
         self.volatile_patterns: tuple[Pattern, ...] = ()
         self.nodes_changed = True
         self._rows: dict[bytes, None] = {}
@@ -154,6 +156,7 @@ class State:
             self.conflicts.pop(key, None)
         if _stored(old) != _stored(new):
             self._rows[key] = None
+            self.history.replaced(old, new, wall_ms(self.clock.last))
         if key.startswith(system.SYSTEM_KEY):
             self._system_changed(key)
         if notify:
@@ -247,6 +250,8 @@ class State:
                 self.mark((self.inc,))  # somebody closed the running incarnation: a new one is to be minted
         elif key.startswith(system.POLICY):
             self._read_rules()
+        elif key.startswith(system.HISTORY):
+            self.history.keeps = system.keeps(self.tree, lambda where, why: self.report("bad_history", where, why))
         elif key.startswith(system.VOLATILE):
             self.volatile_patterns = system.volatile_patterns(self.tree)
 
@@ -381,7 +386,7 @@ class State:
         if self._doubted_changed:
             meta[DOUBTED_META] = b"1" if self.doubted else b"0"
         self._rows, self._known_changed, self._marks_changed, self._doubted_changed = {}, {}, False, False
-        return Persist(self._token, rows, known, meta, self.quarantine.take_changed())
+        return Persist(self._token, rows, known, meta, self.quarantine.take_changed(), self.history.take())
 
     def _record(self, key: bytes) -> bytes | None:
         durable = tuple(v for v in self.tree.get(key) if not is_volatile(v.inc))

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from .entry import plain
+from .history import NOTHING, Keep
 from .path import Path, PathError, Pattern, path_key, pattern
-from .policy import Policy, Rules
+from .policy import NEWEST, Policy, R, Rules
 from .ticks import Incarnation, is_incarnation
 from .tree import Tree
 
@@ -20,6 +21,7 @@ SYSTEM_KEY: Final = path_key((SYSTEM,))
 NODES: Final = path_key((SYSTEM, "nodes"))
 PARTIAL: Final = path_key((SYSTEM, "partial"))
 POLICY: Final = path_key((SYSTEM, "policy"))
+HISTORY: Final = path_key((SYSTEM, "history"))
 VOLATILE: Final = path_key((SYSTEM, "volatile"))
 
 
@@ -44,17 +46,35 @@ def closed_by(record: Mapping[str, object]) -> list[Incarnation]:
     return [i for i in listed if isinstance(i, str) and is_incarnation(i)] if isinstance(listed, list) else []
 
 
-def rules(tree: Tree, complain: Callable[[str, str], None]) -> Rules:
+def rules(tree: Tree, complain: Callable[[str, str], None]) -> Rules[Policy]:
     """The policies below ``@.policy``; `complain` hears the pattern and the fault of a policy that is none."""
-    found: list[tuple[Pattern, Policy]] = []
-    for row in _maps(tree, POLICY):
-        where, text = _pattern(row.get("pattern")), row.get("policy")
-        if where and isinstance(text, str):
-            try:
-                found.append((where, Policy.parse(text)))
-            except ValueError as err:
-                complain(where.text, str(err))
-    return Rules(found)
+    return Rules(NEWEST, _read_rules(tree, POLICY, _policy, complain))
+
+
+def keeps(tree: Tree, complain: Callable[[str, str], None]) -> Rules[Keep]:
+    """How much history is kept, below ``@.history``; `complain` hears the pattern and the fault of a bad entry."""
+    return Rules(NOTHING, _read_rules(tree, HISTORY, Keep.parse, complain))
+
+
+def _policy(row: Mapping[str, object]) -> Policy:
+    text = row.get("policy")
+    if not isinstance(text, str):
+        raise ValueError("the policy is missing")
+    return Policy.parse(text)
+
+
+def _read_rules(
+    tree: Tree, prefix: bytes, parse: Callable[[Mapping[str, object]], R], complain: Callable[[str, str], None]
+) -> Iterator[tuple[Pattern, R]]:
+    """The pattern and the rule of each map below `prefix`."""
+    for row in _maps(tree, prefix):
+        where = _pattern(row.get("pattern"))
+        if where is None:
+            continue
+        try:
+            yield where, parse(row)
+        except ValueError as err:
+            complain(where.text, str(err))
 
 
 def volatile_patterns(tree: Tree) -> tuple[Pattern, ...]:

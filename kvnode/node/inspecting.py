@@ -19,6 +19,7 @@ from kvnode.core.settle import MOST_RANGES, printed, tell_prints
 from kvnode.store.base import StoreError
 
 from .driver import Driver
+from .history import Recall
 from .requests import RequestError, checked_path, lacking, obtainable
 from .setaside import SetAside
 from .streams import FRAME_BYTES
@@ -49,6 +50,7 @@ class Inspector:
         self._examine: Final = examine
         aside = SetAside(driver)
         self.answers: Final[Mapping[type[Message], Answer]] = {
+            ip.History: Recall(driver).answer,
             ip.Prints: self.prints,
             ip.Held: self.held,
             ip.Lacks: self.lacks,

@@ -46,6 +46,7 @@ from .driver import Driver, system_clock
 from .errors import StartError, Stopping
 from .frames import Frames
 from .health import Probes, serve_health
+from .history import keep_swept
 from .inspecting import Inspector
 from .leases import keep_leases
 from .metrics import metrics_of, reasons_not_ready
@@ -129,6 +130,7 @@ class Node:
             tasks.start_soon(self._announce)
             tasks.start_soon(self.peers.run)
             tasks.start_soon(keep_leases, self.driver, system_clock, self.clients.stale)
+            tasks.start_soon(keep_swept, self.driver)
             serve = partial(self._accept, max_connections=self.config.limits.max_connections)
             for listener in self._listeners:
                 tasks.start_soon(serve, listener)

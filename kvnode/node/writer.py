@@ -58,6 +58,12 @@ class Commits(Protocol):
     def compact(self) -> tuple[int, int]:
         """Give room back; the bytes on disk before and after. Raises StoreError."""
 
+    def past(self, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """What is on record of the past, the last rows first. Raises StoreError."""
+
+    def forget_past(self, keys: Sequence[bytes]) -> None:
+        """Take rows off the record. Raises StoreError."""
+
 
 class Writer:
     """Commits in order. `done` gets the token up to which all is durable; `failing` hears why, or None once the store
@@ -86,6 +92,14 @@ class Writer:
     async def compact(self) -> tuple[int, int]:
         """Give room back, see :meth:`kvnode.store.base.Store.compact`. Raises StoreError, Stopping."""
         return await self._call(self._store.compact)
+
+    async def past(self, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """What is on record, see :meth:`kvnode.store.base.Store.past`. Raises StoreError, Stopping."""
+        return await self._call(partial(self._store.past, low, high, limit))
+
+    async def forget_past(self, keys: Sequence[bytes]) -> None:
+        """Take these off the record. Raises StoreError, Stopping."""
+        await self._call(partial(self._store.forget_past, keys))
 
     @property
     def pending(self) -> int:
@@ -189,4 +203,4 @@ class Writer:
 def merged(batch: Sequence[Persist]) -> Persist:
     """One transaction that leaves the store as these, one after the other, would."""
     whole = Batch(batch)
-    return Persist(batch[-1].token, whole.rows, whole.known, whole.meta, whole.quarantine)
+    return Persist(batch[-1].token, whole.rows, whole.known, whole.meta, whole.quarantine, whole.past)

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import BinaryIO, ClassVar, Final, Protocol
 
 from kvnode.core.effects import Loaded, Persist
+from kvnode.core.history import Past
 from kvnode.core.ticks import Incarnation, Ticks
 
 
@@ -42,6 +43,14 @@ class Store(Protocol):
         Raises :class:`StoreError`; then nothing of it is stored, and the same commit may be tried again. (A disk that
         failed may still have written all of it, and show it to the next process if it is not tried again.)
         """
+
+    def past(self, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Rows on record (see :mod:`kvnode.core.history`) of low <= key < high, the last ones first. A damaged one is
+        left out. Raises :class:`StoreError`.
+        """
+
+    def forget_past(self, keys: Sequence[bytes]) -> None:
+        """Take these rows off the record, durably. Raises :class:`StoreError`."""
 
     def backup(self) -> BinaryIO:
         """A copy of all that is committed, as the bytes of a store file of its own (see :mod:`.backup`): open at its
@@ -181,21 +190,23 @@ class Batch:
     `meta` that is the store's own.
     """
 
-    __slots__ = ("known", "meta", "quarantine", "rows")
+    __slots__ = ("known", "meta", "past", "quarantine", "rows")
 
     def __init__(self, batches: Sequence[Persist]) -> None:
         self.rows: Mapping[bytes, bytes | None]
         self.known: Mapping[Incarnation, Ticks | None]
         self.meta: Mapping[str, bytes]
         self.quarantine: Mapping[int, bytes | None]
+        self.past: Sequence[Past]
         whole = batches[0] if len(batches) == 1 else _joined(batches)
         self.rows, self.known, self.meta, self.quarantine = whole.rows, whole.known, whole.meta, whole.quarantine
+        self.past = whole.past
         for name in self.meta:
             if name.startswith(RESERVED):
                 raise ValueError(f"the name {name!r}: names that start with {RESERVED!r} are the store's own")
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.known or self.meta or self.quarantine)
+        return bool(self.rows or self.known or self.meta or self.quarantine or self.past)
 
 
 def _joined(batches: Sequence[Persist]) -> Persist:
@@ -208,4 +219,16 @@ def _joined(batches: Sequence[Persist]) -> Persist:
         known.update(batch.known)
         meta.update(batch.meta)
         quarantine.update(batch.quarantine)
-    return Persist(batches[-1].token if batches else 0, rows, known, meta, quarantine)
+    past = _last_of_each([item for batch in batches for item in batch.past])
+    return Persist(batches[-1].token if batches else 0, rows, known, meta, quarantine, past)
+
+
+def _last_of_each(past: Sequence[Past]) -> tuple[Past, ...]:
+    """Per path no more than what is to be kept of it: so what waits for a disk that fails is bounded."""
+    left: dict[bytes, int] = {item.path_key: item.versions for item in past}
+    kept: list[Past] = []
+    for item in reversed(past):
+        if left[item.path_key]:
+            left[item.path_key] -= 1
+            kept.append(item)
+    return tuple(reversed(kept))

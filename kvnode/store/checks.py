@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-TABLES: Final = ("rows", "known", "meta", "quarantine")
+TABLES: Final = ("rows", "known", "meta", "quarantine", "history")
 """In the order of the schemas that brought them: a tally of an older schema lacks those at the end."""
 _FIRST_TABLES: Final = 3
 """So many had the first schema."""

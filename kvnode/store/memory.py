@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Final, TypeVar
 
 from kvnode.core.effects import Loaded, Persist
+from kvnode.core.history import Past, parts_of, row_key
 from kvnode.core.ticks import Incarnation, Ticks
 
 from . import files
@@ -37,6 +38,7 @@ class Snapshot:
     meta: Mapping[str, bytes] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
     quarantine: Mapping[int, bytes] = field(default_factory=dict)
+    past: Mapping[bytes, Mapping[bytes, bytes]] = field(default_factory=dict)
 
 
 class MemoryDisk:
@@ -48,6 +50,7 @@ class MemoryDisk:
         self.known: dict[Incarnation, Ticks] = {}
         self.meta: dict[str, bytes] = {}
         self.quarantine: dict[int, bytes] = {}
+        self.past: dict[bytes, dict[bytes, bytes]] = {}
         self.doubts: list[str] = []
         self.failure: StoreError | None = None
         self.in_use = False
@@ -56,7 +59,9 @@ class MemoryDisk:
 
     def snapshot(self) -> Snapshot:
         """A backup of what is durable now."""
-        return Snapshot(dict(self.rows), dict(self.known), dict(self.meta), tuple(self.doubts), dict(self.quarantine))
+        past = {key: dict(rows) for key, rows in self.past.items()}
+        doubts = tuple(self.doubts)
+        return Snapshot(dict(self.rows), dict(self.known), dict(self.meta), doubts, dict(self.quarantine), past)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put a backup back, over whatever is there."""
@@ -65,6 +70,7 @@ class MemoryDisk:
         self.meta = dict(snapshot.meta)
         self.doubts = list(snapshot.doubts)
         self.quarantine = dict(snapshot.quarantine)
+        self.past = {key: dict(rows) for key, rows in snapshot.past.items()}
 
     def damage_row(self, key: bytes) -> None:
         """A record turned out to be damaged: it is lost, and the store says so."""
@@ -87,7 +93,17 @@ class MemoryDisk:
         _update(self.known, batch.known)
         _update(self.quarantine, batch.quarantine)
         self.meta.update(batch.meta)
+        for past in batch.past:
+            self._keep(past)
         self.doubts.clear()
+
+    def _keep(self, past: Past) -> None:
+        rows = self.past.setdefault(past.path_key, {})
+        rows[past.place] = past.record
+        for place in sorted(rows)[: -past.versions]:
+            del rows[place]
+        for place in [place for place in rows if place < past.oldest]:
+            del rows[place]
 
 
 def _update(into: dict[K, V], changes: Mapping[K, V | None]) -> None:
@@ -136,7 +152,10 @@ class MemoryStore:
 
     def _fill(self, db: sqlite3.Connection, tally: Tally) -> None:
         disk = self.disk
-        put_batch(db, tally, Batch([Persist(0, disk.rows, disk.known, disk.meta, disk.quarantine)]))
+        past = [
+            Past(key, place, record, len(rows)) for key, rows in disk.past.items() for place, record in rows.items()
+        ]
+        put_batch(db, tally, Batch([Persist(0, disk.rows, disk.known, disk.meta, disk.quarantine, past)]))
         if disk.doubts:
             META.put(db, tally, DOUBTS_KEY, encode_plain(disk.doubts))
 
@@ -144,6 +163,19 @@ class MemoryStore:
         """See :meth:`Store.compact`. There is no file."""
         self._check_open()
         return 0, 0
+
+    def past(self, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """See :meth:`Store.past`."""
+        rows = ((row_key(key, at), record) for key, of in self.disk.past.items() for at, record in of.items())
+        return sorted((row for row in rows if low <= row[0] < high), reverse=True)[:limit]
+
+    def forget_past(self, keys: Sequence[bytes]) -> None:
+        """See :meth:`Store.forget_past`."""
+        if self.disk.failure is not None:
+            raise self.disk.failure
+        for key in keys:
+            path_key, place = parts_of(key)
+            self.disk.past.get(path_key, {}).pop(place, None)
 
     def stage(self, batch: Persist) -> None:
         """Take a transaction that is not durable yet."""

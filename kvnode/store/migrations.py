@@ -38,7 +38,14 @@ def _quarantine(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: Final[tuple[Step, ...]] = (_first_schema, _quarantine)
+def _history(db: sqlite3.Connection) -> None:
+    """What was at a path before. `key` is the path's key, a byte 255, and a place in order of the stamps."""
+    db.execute(
+        "CREATE TABLE history (key BLOB PRIMARY KEY NOT NULL, record BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID"
+    )
+
+
+MIGRATIONS: Final[tuple[Step, ...]] = (_first_schema, _quarantine, _history)
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
 

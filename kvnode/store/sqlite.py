@@ -14,10 +14,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, Final
 
 from kvnode.core.effects import Loaded, Persist
+from kvnode.core.history import Past, row_key, rows_end
 
 from . import files
 from .base import Batch, StoreDamaged, StoreIOError, StoreTooNew
@@ -27,13 +28,15 @@ from .lock import FileLock
 from .migrations import APPLICATION_ID, SCHEMA_VERSION, migrate, version_of
 from .salvage import salvage
 from .sqlite_errors import FAILURES, Damage, from_sqlite, is_damage, reported
-from .tables import DOUBTS_KEY, KNOWN, META, QUARANTINE, ROWS, number_key, put_tally
+from .tables import DOUBTS_KEY, HISTORY, KNOWN, META, QUARANTINE, ROWS, number_key, put_tally
 
 FILE_NAME: Final = "kv.sqlite"
 CHECKPOINT_PAGES: Final = 1000
 """After so many pages the log is written back to the file."""
 WAL_KEPT_BYTES: Final = 16 << 20
 """A log that grew beyond this is cut back to it at the next checkpoint."""
+PRUNED_AT_ONCE: Final = 100
+"""So many rows of a path go off the record with one that comes."""
 BUSY_S: Final = 2.0
 """So long another program may hold the file before that is an error."""
 
@@ -149,15 +152,16 @@ class SqliteStore:
         self._stop_reading()
         batch = Batch(batches)
         if batch:
-            self._write(db, batch)
+            self._write(db, lambda tally: put_batch(db, tally, batch))
 
-    def _write(self, db: sqlite3.Connection, batch: Batch) -> None:
+    def _write(self, db: sqlite3.Connection, put: Callable[[Tally], None]) -> None:
+        """One transaction."""
         try:
             db.execute("BEGIN IMMEDIATE")
             tally = self._tally.copy()
             if self._repair is not None:
                 _remove_damaged(db, tally, self._repair)
-            put_batch(db, tally, batch)
+            put(tally)
             put_tally(db, tally)
             db.execute("COMMIT")
         except BaseException as error:
@@ -175,6 +179,25 @@ class SqliteStore:
         if db.in_transaction:
             with contextlib.suppress(*FAILURES):
                 db.execute("ROLLBACK")
+
+    # -- the past --------------------------------------------------------------------------------------------
+
+    def past(self, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """See :meth:`Store.past`."""
+        with reported(self.path):
+            rows = list(HISTORY.reader(self._opened(), (low, high), down=True, limit=limit))
+        return [(bytes(row[0]), row[1]) for row in rows if HISTORY.is_sound(row)]
+
+    def forget_past(self, keys: Sequence[bytes]) -> None:
+        """See :meth:`Store.forget_past`."""
+        db = self._opened()
+        self._stop_reading()
+
+        def forget(tally: Tally) -> None:
+            for key in keys:
+                HISTORY.put(db, tally, key, None)
+
+        self._write(db, forget)
 
     # -- upkeep ----------------------------------------------------------------------------------------------
 
@@ -260,3 +283,16 @@ def put_batch(db: sqlite3.Connection, tally: Tally, batch: Batch) -> None:
         META.put(db, tally, name.encode(), value)
     for number, record in batch.quarantine.items():
         QUARANTINE.put(db, tally, number_key(number), record)
+    for past in batch.past:
+        HISTORY.put(db, tally, past.key, past.record)
+    for last in {past.path_key: past for past in batch.past}.values():
+        _prune(db, tally, last)
+
+
+def _prune(db: sqlite3.Connection, tally: Tally, past: Past) -> None:
+    """Take off the record what is more, or older, than what is kept of this path; a bounded number at a time."""
+    first, end = row_key(past.path_key), rows_end(past.path_key)
+    oldest = row_key(past.path_key, past.oldest)
+    more = HISTORY.surplus(db, (first, end), past.versions, PRUNED_AT_ONCE)
+    for key in dict.fromkeys([*more, *HISTORY.surplus(db, (first, oldest), 0, PRUNED_AT_ONCE)]):
+        HISTORY.put(db, tally, key, None)

@@ -34,7 +34,9 @@ class Table:
         self._key_type: Final = bytearray if text else bytes
         columns = f"SELECT {key}, {record}, sum FROM {name}"
         self._read: Final = f"{columns} ORDER BY {key}"
+        self._keys: Final = f"SELECT {key} FROM {name} WHERE {key} >= {param} AND {key} < {param}"
         self._part: Final = f"{columns} WHERE {key} >= {param} AND {key} < {param} ORDER BY {key}"
+        self._surplus: Final = f"{self._keys} ORDER BY {key} DESC LIMIT ? OFFSET ?"
         self._sum: Final = f"SELECT sum FROM {name} WHERE {key} = {param}"
         self._put: Final = f"INSERT OR REPLACE INTO {name} VALUES ({param}, ?, ?)"
         self._delete: Final = f"DELETE FROM {name} WHERE {key} = {param}"
@@ -65,6 +67,10 @@ class Table:
         else:
             yield from db.execute(f"{self._part} {'DESC' if down else 'ASC'} LIMIT {limit}", gap)
 
+    def surplus(self, db: sqlite3.Connection, gap: tuple[bytes, bytes], keep: int, limit: int) -> list[bytes]:
+        """The keys of a range but for the last `keep`, the last ones first, at most `limit`."""
+        return [bytes(key) for (key,) in db.execute(self._surplus, (*gap, limit, keep))]
+
     def put(self, db: sqlite3.Connection, tally: Tally, key: bytes, record: bytes | None) -> None:
         """Set or (None) remove a row and keep the tally."""
         old = db.execute(self._sum, (key,)).fetchone()
@@ -88,7 +94,8 @@ ROWS: Final = Table("rows", "key", "record", "entries", text=False)
 KNOWN: Final = Table("known", "inc", "bounds", "sets of known ticks", text=True)
 META: Final = Table("meta", "key", "value", "items of identity", text=True)
 QUARANTINE: Final = Table("quarantine", "number", "record", "versions that were set aside", text=False, since=2)
-ALL: Final = (ROWS, KNOWN, META, QUARANTINE)
+HISTORY: Final = Table("history", "key", "record", "versions of the past", text=False, since=3)
+ALL: Final = (ROWS, KNOWN, META, QUARANTINE, HISTORY)
 
 
 def number_key(number: int) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from kvnode.client import errors
+from kvnode.client import History, errors
 from kvnode.client.items import ABSENT, OMITTED, Change, Del, EventItem, Gap, Put, Reading, Sibling, Uptodate, Written
 from kvnode.core.path import Path, Pattern
 from kvnode.core.stamp import stamp_of
@@ -45,6 +45,7 @@ class FakeClient:
     event_items: Sequence[EventItem] = ()
     answer: dict[str, Any] = field(default_factory=dict)
     fails: Exception | None = None
+    recalled: History | None = None
     unchanged: bool = False
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     tick: int = 100
@@ -150,6 +151,17 @@ class FakeClient:
                 yield item
 
         yield rows()
+
+    async def history(self, path: Path, **options: Any) -> History:
+        self._called("history", path, options)
+        assert self.recalled is not None
+        return self.recalled
+
+    async def undo(self, path: Path, to: Dot | None, **options: Any) -> tuple[Sibling, Written]:
+        self._called("undo", path, to, options)
+        assert self.recalled is not None
+        former = self.recalled.former(to)
+        return former, self._write(path, former.value, None)
 
     async def status(self) -> dict[str, Any]:
         self._called("status")

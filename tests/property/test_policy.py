@@ -101,7 +101,7 @@ def test_no_matching_rule_has_more_fixed_elements_than_the_one_that_holds(
     several: list[tuple[list[str], Policy]], path: list[str | int]
 ) -> None:
     made = [(Pattern(".".join(elements)), policy, sum(e not in "+#" for e in elements)) for elements, policy in several]
-    rules = Rules((pattern, policy) for pattern, policy, _ in made)
+    rules = Rules(NEWEST, [(pattern, policy) for pattern, policy, _ in made])
     matching = [(fixed, policy) for pattern, policy, fixed in made if pattern.matches(tuple(path))]
     got = rules.of(tuple(path))
     if not matching:
@@ -109,4 +109,4 @@ def test_no_matching_rule_has_more_fixed_elements_than_the_one_that_holds(
         return
     most = max(fixed for fixed, _ in matching)
     assert got in [policy for fixed, policy in matching if fixed == most]
-    assert rules == Rules((pattern, policy) for pattern, policy, _ in reversed(made))
+    assert rules == Rules(NEWEST, [(pattern, policy) for pattern, policy, _ in reversed(made)])

@@ -31,6 +31,7 @@ from kvnode.core.effects import (
     Wrote,
 )
 from kvnode.core.entry import Siblings
+from kvnode.core.history import Past
 from kvnode.core.limits import Limits
 from kvnode.core.messages import Event, Message, Versions
 from kvnode.core.path import Path, Pattern
@@ -70,6 +71,7 @@ class Store:
         self.known: dict[Incarnation, Ticks] = {}
         self.meta: dict[str, bytes] = {}
         self.quarantine: dict[int, bytes] = {}
+        self.past: list[Past] = []
 
     def apply(self, persist: Persist) -> None:
         """One transaction."""
@@ -80,12 +82,13 @@ class Store:
         for number, record in persist.quarantine.items():
             _set(self.quarantine, number, record)
         self.meta |= persist.meta
+        self.past += persist.past
 
     def copy(self) -> Store:
         """What a backup, or a cloned card, would hold."""
         new = Store()
         new.rows, new.known, new.meta = dict(self.rows), dict(self.known), dict(self.meta)
-        new.quarantine = dict(self.quarantine)
+        new.quarantine, new.past = dict(self.quarantine), list(self.past)
         return new
 
     def loaded(self, doubts: tuple[str, ...] = ()) -> Loaded:

@@ -17,14 +17,14 @@ from kvnode.core.ticks import Dot
 
 NAMES = {
     "ABSENT", "Absent", "AckTimeout", "Address", "AddressError", "BackupStream", "CasFailed", "Change", "Client",
-    "Closed", "DEFAULT_PORT", "Del", "DumpRow", "DumpStream", "EventItem", "EventStream", "Expect", "Gap", "Item",
-    "KvError", "MISSING", "NotFound", "OMITTED", "Omitted", "Options", "ProtocolError", "Put", "Reading", "Refused",
-    "Sibling", "StoreUnavailable", "TreeStream", "Unavailable", "Undecodable", "Uptodate", "WatchStream", "Written",
-    "connect", "errors", "parse_address",
+    "Closed", "DEFAULT_PORT", "Del", "DumpRow", "DumpStream", "EventItem", "EventStream", "Expect", "Gap",
+    "History", "Item", "KvError", "MISSING", "NotFound", "OMITTED", "Omitted", "Options", "ProtocolError", "Put",
+    "Reading", "Recorded", "Refused", "Sibling", "StoreUnavailable", "TreeStream", "Unavailable", "Undecodable",
+    "Uptodate", "WatchStream", "Written", "connect", "errors", "parse_address",
 }  # fmt: skip
 CALLS = {
-    "backup", "batch", "compact", "conflicts", "delete", "dump", "events", "gc_explain", "get",
-    "inspection", "is_connected", "load", "node", "retire", "send", "set", "status", "tree", "watch",
+    "backup", "batch", "compact", "conflicts", "delete", "dump", "events", "gc_explain", "get", "history",
+    "inspection", "is_connected", "load", "node", "retire", "send", "set", "status", "tree", "undo", "watch",
 }  # fmt: skip
 INC = "attic~0123456789abcdef"
 

@@ -48,6 +48,7 @@ PINNED: list[tuple[p.Message, list[Any]]] = [
     (p.Ping(7), [80, 7]),
     (p.Backup(7, 10), [81, 7, 10]),
     (p.Compact(7), [82, 7]),
+    (ip.History(7, ("a",), 10, 50, b"p"), [87, 7, ["a"], 10, 50, b"p"]),
     (ip.Prints(7, ("a",), ((b"k", b"l"),), (), True), [88, 7, ["a"], [[b"k", b"l"]], [], True]),
     (ip.Held(7, ("a",), (b"k",)), [89, 7, ["a"], [b"k"]]),
     (ip.Lacks(7, {INC: (1, 3)}, 50), [90, 7, {INC: [1, 3]}, 50]),

@@ -172,12 +172,12 @@ def test_other_texts_are_refused(text: str) -> None:
         Policy.parse(text)
 
 
-def rules(**by_text: str) -> Rules:
-    return Rules((Pattern(where), Policy.parse(what)) for where, what in by_text.items())
+def rules(**by_text: str) -> Rules[Policy]:
+    return Rules(NEWEST, [(Pattern(where), Policy.parse(what)) for where, what in by_text.items()])
 
 
 def test_newest_is_the_default() -> None:
-    assert Rules().of(("a", "b")) == NEWEST
+    assert Rules(NEWEST).of(("a", "b")) == NEWEST
     assert rules(a="max").of(("b",)) == NEWEST
 
 
@@ -204,10 +204,10 @@ def test_literal_plus_and_hash_count_as_elements() -> None:
 
 def test_equal_weight_is_decided_by_the_text_and_not_by_the_order() -> None:
     one = [(Pattern("+.b"), Policy("max")), (Pattern("a.+"), Policy("min"))]
-    assert Rules(one) == Rules(reversed(one))
-    assert Rules(one).of(("a", "b")) == Rules(reversed(one)).of(("a", "b")) == Policy("max")
+    assert Rules(NEWEST, one) == Rules(NEWEST, reversed(one))
+    assert Rules(NEWEST, one).of(("a", "b")) == Rules(NEWEST, reversed(one)).of(("a", "b")) == Policy("max")
 
 
 def test_two_policies_for_one_pattern_are_decided_by_themselves() -> None:
     one = [(Pattern("a"), Policy("owner", "Z")), (Pattern("a"), Policy("max"))]
-    assert Rules(one).of(("a",)) == Rules(reversed(one)).of(("a",)) == Policy("max")
+    assert Rules(NEWEST, one).of(("a",)) == Rules(NEWEST, reversed(one)).of(("a",)) == Policy("max")
