@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -20,10 +19,6 @@ class Cluster:
     def __init__(self, network: Network, folder: Path, sockets: Path) -> None:
         self.network: Final = network
         self.nodes: Final = {host: _node(network, host, folder, sockets) for host in network.hosts}
-
-    def statuses(self) -> dict[str, dict[str, Any]]:
-        """What each node says of itself."""
-        return self._of_each(lambda node: json.loads(node.kv("status", "--format", "json").stdout))
 
     def dumps(self) -> dict[str, str]:
         """The canonical dump of each node."""

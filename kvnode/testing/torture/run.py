@@ -129,7 +129,7 @@ class _Run:
                 for hand in hands.values():
                     tasks.start_soon(self._watch_anew, hand)
                 await self._under_load(loads, plan, Faults(self._cluster, hands, self._history))
-                await self._quiet()
+                await self._quiet(list(hands.values()))
                 await self._finish(watchers)
                 tasks.cancel_scope.cancel()
         if self._config.power_cut:
@@ -174,12 +174,12 @@ class _Run:
                     self._report.violations.append(Violation("healing", f"round {number}", "it takes too long"))
             stop.set()
 
-    async def _quiet(self) -> None:
+    async def _quiet(self, hands: list[Recorder]) -> None:
         """Wait until the nodes say that they agree, and take down what they hold."""
         report = self._report
         begin = anyio.current_time()
         while True:
-            report.statuses = await run_sync(self._cluster.statuses)
+            report.statuses = {hand.node: await hand.client.status() for hand in hands}
             report.quiet_s = anyio.current_time() - begin
             if is_quiet(list(report.statuses.values())):
                 break
@@ -188,7 +188,7 @@ class _Run:
                 break
             await anyio.sleep(_POLL_S)
         report.dumps = await run_sync(self._cluster.dumps)
-        report.statuses = await run_sync(self._cluster.statuses)
+        report.statuses = {hand.node: await hand.client.status() for hand in hands}
 
     async def _finish(self, watchers: list[Watcher]) -> None:
         """Give watches the time to end with what their node holds; the checker says whether they do."""

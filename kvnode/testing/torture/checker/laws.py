@@ -14,9 +14,9 @@ from kvnode.testing.torture.history import Mark, Seen
 from .causality import Causality
 from .evidence import Evidence, Read, Watch, Write
 
-EQUAL_IN_STATUS: Final = ("cluster", "members", "entries", "current", "quarantine")
-"""What quiet, connected nodes must say alike of themselves. Tombstones are forgotten in each node's own time, and so are
-conflicts in which nothing but a tombstone stands beside a value.
+EQUAL_IN_STATUS: Final = ("cluster", "members", "entries", "current")
+"""What quiet, connected nodes must say alike. Tombstones are forgotten in each node's own time, and so are
+conflicts that only one of them makes.
 """
 
 
