@@ -6,11 +6,13 @@ every write from outside.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from kvnode.core.path import Path, pattern
-from kvnode.core.ticks import Dot
+from kvnode.core.ticks import Dot, Incarnation, Ticks
 
 from .ledger import has
 from .watch import live_dots
@@ -123,6 +125,7 @@ def check(world: World) -> None:
     for watcher in world.watchers.values():
         watcher.check()
     _check_writes(world)
+    _check_conflicts(world)
 
 
 def check_known(world: World, process: Process) -> None:
@@ -135,16 +138,27 @@ def check_known(world: World, process: Process) -> None:
     """
     if process.host.view is not None:
         return  # what it lost by a verdict of a full peer may have been forgotten everywhere (R8)
-    known, ledger, wall = process.replica.known.map, world.ledger, world.wall(latest=True)
+    tree = process.replica.tree
+    for write in without_effect(world, process.replica.known.map, lambda key: {v.dot for v in tree.get(key)}):
+        where = Path.from_key(write.key)
+        world.broken("known", f"{process.label} knows {write.dot} at {where}, and has nothing of it")
+
+
+def without_effect(
+    world: World, known: Mapping[Incarnation, Ticks], shown: Callable[[bytes], AbstractSet[Dot]]
+) -> Iterator[Write]:
+    """The writes that are known, but neither they nor anything that came after them is: what `known` claims falsely."""
+    ledger, wall = world.ledger, world.wall(latest=True)
     for key, dots in ledger.by_key.items():
-        shown = {v.dot for v in process.replica.tree.get(key)}
+        here = shown(key)
         for dot in dots:
-            write = ledger.writes[dot]
-            if dot in shown or not has(known, dot) or any(s in shown or has(known, s) for s in write.successors):
+            if dot in here or not has(known, dot):
                 continue
-            if not (write.deletes_at(wall) or _may_be_lost(world, write)):
-                where = Path.from_key(key)
-                world.broken("known", f"{process.label} knows {dot} at {where}, and has nothing of it")
+            write = ledger.writes[dot]
+            if any(s in here or has(known, s) for s in write.successors) or write.deletes_at(wall):
+                continue
+            if not _may_be_lost(world, write):
+                yield write
 
 
 def _may_be_lost(world: World, write: Write) -> bool:
@@ -187,6 +201,32 @@ def _check_writes(world: World) -> None:
                 world.broken("resurrection", f"{dot} at {Path.from_key(key)} is shown, though {newer[0]} superseded it")
             if write_or_none is None and not key.startswith(b"\x02@\x00"):
                 world.broken("unknown", f"nobody wrote {dot} at {Path.from_key(key)}")
+
+
+def _check_conflicts(world: World) -> None:
+    """A delete that raced a write stays beside the value until somebody writes over both: forgetting it would end a
+    conflict that nobody decided. One node that still shows it is enough, since others may have forgotten the delete
+    before the value came to them (R2).
+    """
+    full = [p for p in world.processes() if p.host.view is None]
+    wall = world.wall(latest=True)
+    for key, dots in world.ledger.by_key.items():
+        writes = [world.ledger.writes[d] for d in dots]
+        held = {v.dot for p in full for v in p.replica.tree.get(key)}
+        shown = [w for w in writes if w.dot in held and not w.deletes_at(wall)]
+        for delete in (w for w in writes if w.deletes and w.dot not in held):
+            decided = any(delete.dot in w.past or delete.dot in w.aware for w in writes)
+            if not decided and any(_raced(world, delete, value) for value in shown):
+                where = Path.from_key(key)
+                world.broken("conflict", f"{delete.dot} at {where} raced what is shown there, and is forgotten")
+
+
+def _raced(world: World, delete: Write, value: Write) -> bool:
+    """Whether neither writer knew of the other one's change, both being members in everybody's eyes by then."""
+    apart = value.dot not in delete.past | delete.aware and delete.dot not in value.past | value.aware
+    joined = [world.joined.get(write.host, write.at) for write in (delete, value)]
+    earlier = max(joined) < min(delete.at, value.at)
+    return apart and earlier and delete.durable and not (world.harmed or delete.volatile or value.volatile)
 
 
 def set_aside(world: World, write: Write) -> bool:

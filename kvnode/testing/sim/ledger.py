@@ -18,7 +18,8 @@ from .disk import Disk
 @dataclass(slots=True)
 class Write:
     """One accepted write, made `at` a virtual time. `past` is everything that it supersedes, at any remove; `expires`
-    is in wall-clock milliseconds; `levels` are the ack levels it reached; `durable` tells whether any disk ever had it.
+    is in wall-clock milliseconds; `levels` are the ack levels it reached; `durable` tells whether any disk ever had it;
+    `aware` are the other writes of its path that were known where it was made, and so come before it.
     """
 
     dot: Dot
@@ -32,6 +33,7 @@ class Write:
     levels: set[str] = field(default_factory=set)
     durable: bool = False
     excused: bool = False
+    aware: frozenset[Dot] = frozenset()
     successors: list[Dot] = field(default_factory=list)
 
     @property
@@ -157,7 +159,7 @@ class Ledger:
         return (w for w in self.writes.values() if not w.key.startswith(b"\x02@\x00"))
 
 
-def has(known: dict[Incarnation, Ticks], dot: Dot) -> bool:
+def has(known: Mapping[Incarnation, Ticks], dot: Dot) -> bool:
     """Whether a dot is among known ticks."""
     ticks = known.get(dot.inc)
     return ticks is not None and dot.tick in ticks

@@ -17,7 +17,7 @@ from kvnode.core.policy import live, read
 from kvnode.core.ticks import Dot
 from kvnode.node.acks import missing, parse_ack
 
-from .ledger import Ledger, Write
+from .ledger import Ledger, Write, has
 
 if TYPE_CHECKING:
     from .host import Host, Process
@@ -48,6 +48,8 @@ class _View:
     pending: list[Pending] = field(default_factory=list)
     events: dict[tuple[str, int], int] = field(default_factory=dict)
     clock_stepped: bool = False
+    clones: set[str] = field(default_factory=set)
+    """The names of which this process sees two processes."""
 
 
 class Watch:
@@ -155,6 +157,8 @@ class Watch:
         """Something people must see."""
         self._world.log("report", process.label, effect.kind, effect.subject, effect.resolved)
         self.reports.append((process.label, effect))
+        if effect.kind == "duplicate_session":
+            (set.discard if effect.resolved else set.add)(self.view(process).clones, effect.subject)
         if effect.kind == "quarantine":
             for dot in self._ledger.writes:
                 if str(dot) == effect.subject and self._world.sound(process, dot):
@@ -172,6 +176,8 @@ class Watch:
 
     def wrote(self, process: Process, write: Write, level: str) -> None:
         """A client waits for this level."""
+        known = process.replica.known.map
+        write.aware = frozenset(d for d in self._ledger.by_key.get(write.key, ()) if has(known, d)) - {write.dot}
         if level == "memory":
             write.levels.add(level)
         else:
@@ -211,13 +217,20 @@ class Watch:
         if level == "disk":
             return
         for name in sorted(process.replica.ackers(write.dot)):
-            disks = [h.disk for h in self._world.hosts.values() if h.name == name]
-            if any(d.rewound or d.damaged for d in disks) or name in self._world.cloned:
-                continue
-            if not any(self._ledger.carried(write, d, wall) for d in disks):
-                self._world.broken(
-                    "ack", f"{process.label} counts {name} as having {write.dot}, its disk does not have it"
-                )
+            self._check_acker(process, write, name, wall)
+
+    def _check_acker(self, process: Process, write: Write, name: str, wall: int) -> None:
+        """Who is counted has it on its disk. A name with two processes, once that is seen, only if both have: either
+        store may be the one that is thrown away (R3).
+        """
+        disks = [h.disk for h in self._world.hosts.values() if h.name == name]
+        twice = name in self.view(process).clones
+        if any(d.rewound or d.damaged for d in disks) or (name in self._world.cloned and not twice):
+            return
+        have = [self._ledger.carried(write, d, wall) for d in disks]
+        if not (all(have) if twice else any(have)):
+            whose = "one of its two disks" if twice else "its disk"
+            self._world.broken("ack", f"{process.label} counts {name} as having {write.dot}, {whose} does not have it")
 
     # -- at the end ------------------------------------------------------------------------------------------
 
