@@ -14,19 +14,23 @@ below which stands what the binding's own path has in addition::
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from kvagents.framework.check import Checker
 from kvagents.framework.commands import (
     DEFAULT_COMMAND_AGE_S,
     DEFAULT_FAIL_SAFE_AFTER_S,
     NOTHING,
     OutputRules,
 )
-from kvagents.framework.config import Config
+from kvagents.framework.config import Config, Plan, Problem
 from kvagents.framework.convert import AttributeProblem, Converter, read_converter
 from kvagents.framework.filter import Filter
 from kvnode.core.path import Path, PathError
+
+Spec = TypeVar("Spec")
 
 DEFAULT_FILTER: Final = Filter()
 
@@ -119,3 +123,29 @@ def read_path(config: Config, path: Path, key: str) -> Path | None:
 def as_path(value: Any) -> Path:
     """A path, or the text of one. Raises PathError."""
     return value if isinstance(value, Path) else Path.parse(value)
+
+
+def plan_bindings(
+    config: Config, checker: Checker, read: Callable[[Config, Path], Spec | None], hint: str = ""
+) -> Plan[Spec]:
+    """A plan for agents whose every entry is a binding of its own, or only says what those below it inherit.
+
+    `read` makes a specification of the attributes in effect at a path, None where they are none; what it raises as
+    :class:`AttributeProblem` is told at the entry that gives the attribute. `hint` is told when nothing is configured.
+    """
+    if not list(config):
+        return Plan({}, (Problem(config.root, f"nothing is configured; for example: {hint}", code="not_configured"),))
+    problems = checker.problems(config)
+    bad = {problem.path for problem in problems}
+    bindings: dict[Path, Spec] = {}
+    for path in config:
+        if any(above in bad for above in config.chain(path)) or not config.inherited(path).get("enabled", True):
+            continue
+        try:
+            spec = read(config, path)
+        except AttributeProblem as error:
+            problems.append(Problem(config.above(path, error.key) or path, str(error), error.key))
+            continue
+        if spec is not None:
+            bindings[path] = spec
+    return Plan(bindings, tuple(dict.fromkeys(problems)))

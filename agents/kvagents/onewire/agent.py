@@ -139,6 +139,8 @@ async def _write(poller: Poller, values: dict[Rom, tuple[Path, float]], link: Li
 
 
 async def _write_one(poller: Poller, rom: Rom, dest: Path, value: float, link: Link) -> None:
+    plan = poller.devices[rom].plan
+    link.feeds(dest, plan.path, plan.settings.filter.heartbeat_s * 2.2)
     try:
         if await link.put(dest, value):
             poller.wrote(rom, value, anyio.current_time())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kvagents.framework.binding import read_input, read_output
+from kvagents.framework.binding import plan_bindings, read_input, read_output
 from kvagents.framework.check import Checker, resolved
 from kvagents.framework.config import Config
 from kvagents.framework.convert import AttributeProblem
@@ -105,3 +105,22 @@ def test_a_schema_may_refer_to_shared_keys_and_say_more():
     delta = resolved(own)["properties"]["delta"]
     assert (delta["maximum"], delta["minimum"], delta["x-expected"]) == (5, 0, "a number from 0")
     assert [p.key for p in Checker({"type": "object", **own}).problems(config(_={"delta": 6}))] == ["delta"]
+
+
+def plan(entries: Config) -> tuple[dict[str, str], list[str]]:
+    found = plan_bindings(entries, Checker("agent-binding"), read_input, '{"dest": "home"}')
+    return {str(p[-1]): str(spec.dest) for p, spec in found.bindings.items()}, [str(p) for p in found.problems]
+
+
+def test_a_plan_of_all_entries():
+    groups = {"_": {"heartbeat": 5}, "up": {"dest": "home", "enabled": False}, "up.a": {"enabled": True}, "up.b": {}}
+    assert plan(config(**groups, c={"dest": "x"})) == ({"a": "home.a", "c": "x"}, [])
+
+
+def test_a_mistake_is_told_once_where_it_is_and_the_others_go_on():
+    entries = config(_={}, up={"dest": "home", "expr": "value +"}, c={"dest": "x"}, d={"dest": 7}, **{"up.a": {}})
+    bindings, problems = plan(entries)
+    assert bindings == {"c": "x"}
+    assert len(problems) == 2
+    assert "agent.toy.t.up: expr: 'value +' is no expression: invalid syntax" in problems
+    assert plan(config()) == ({}, ['agent.toy.t: nothing is configured; for example: {"dest": "home"}'])

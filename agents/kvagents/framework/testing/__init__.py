@@ -1,0 +1,1 @@
+"""For tests of agents, of this project and of others."""

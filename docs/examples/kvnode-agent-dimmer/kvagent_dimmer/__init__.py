@@ -1,0 +1,1 @@
+"""An agent for a box with dimmers that talks lines over TCP."""

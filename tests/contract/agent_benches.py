@@ -1,0 +1,149 @@
+"""The agents that the contract of agents is run on, each with its device, and a node."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path as FilePath
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import anyio.from_thread
+
+from kvagents.framework.agent import AgentKind
+from kvagents.onewire.agent import OneWire
+from kvnode.core.path import Path
+from kvnode.testing.processes import NodeProcess, free_port
+from tests.integration.onewire_counterparts import WARM, simulated
+
+
+class NodeBench:
+    """The node that agents need; it is there from the first start on."""
+
+    def __init__(self, folder: FilePath) -> None:
+        self._node = NodeProcess("n", folder)
+        self.address = self._node.address
+        self.environ: Mapping[str, str] = {}
+
+    def start_node(self) -> None:
+        self._node.start()
+
+    def kill_node(self) -> None:
+        self._node.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._node.kill()
+
+
+class OneWireBench(NodeBench):
+    """The 1-Wire agent and a simulated owserver."""
+
+    reading = Path.parse("home.sensors") / str(WARM)
+    bad_key = "interval"
+
+    def __init__(self, folder: FilePath) -> None:
+        super().__init__(folder)
+        self.kind: AgentKind[Any] = OneWire()
+        self._open: AbstractContextManager[Any] = simulated()
+
+    def __enter__(self) -> Self:
+        self._bus = self._open.__enter__()
+        self.good = {"server": self._bus.address, "dest": "home.sensors", "interval": 0.1, "precision": 9}
+        self.bad = {**self.good, "interval": "often"}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(None, None, None)
+        super().__exit__(kind, error, trace)
+
+    def change(self) -> float:
+        self._bus.celsius[WARM] = self._bus.celsius[WARM] // 1 + 1.5
+        return self._bus.celsius[WARM]
+
+    def lose_bus(self) -> None:
+        self._bus.kill()
+
+    def restore_bus(self) -> None:
+        self._bus.start()
+
+
+class Threaded:
+    """A server on an event loop and a thread of its own, so that tests on any backend can stop and start it."""
+
+    def __init__(self, serve: Callable[[Any], Any]) -> None:
+        self.port = free_port()
+        self._serve = serve
+        self._thread: threading.Thread | None = None
+        self._stop: Callable[[], object] = lambda: None
+
+    def start(self) -> None:
+        ready = threading.Event()
+        self._thread = threading.Thread(target=anyio.run, args=(self._run, ready))
+        self._thread.start()
+        assert ready.wait(10), "the server does not start"
+
+    async def _run(self, ready: threading.Event) -> None:
+        async with anyio.create_task_group() as tasks, anyio.from_thread.BlockingPortal() as portal:
+            listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=self.port)
+            tasks.start_soon(self._serve, listener)
+            stopped = anyio.Event()
+            self._stop = partial(portal.call, stopped.set)
+            ready.set()
+            await stopped.wait()
+            tasks.cancel_scope.cancel()
+
+    def stop(self) -> None:
+        if self._thread is not None:
+            self._stop()
+            self._thread.join()
+            self._thread = None
+
+
+class DimmerBench(NodeBench):
+    """The example agent, installed at `site`, and its simulated box."""
+
+    reading = Path.parse("home.lamp")
+    bad_key = "lamp"
+
+    def __init__(self, folder: FilePath, site: FilePath) -> None:
+        # Installed by the test that uses it, so not to be had when this module is imported.
+        from kvagent_dimmer.agent import Dimmer
+        from kvagent_dimmer.box import SimulatedBox
+
+        super().__init__(folder)
+        self.environ = {"PYTHONPATH": str(site)}
+        self.kind: AgentKind[Any] = Dimmer()
+        self.box = SimulatedBox()
+        self._server = Threaded(self.box.serve)
+        self.good = {"box": f"127.0.0.1:{self._server.port}", "lamp": 3, "dest": "home.lamp", "interval": 0.05}
+        self.bad = {**self.good, "lamp": 9}
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.stop()
+        super().__exit__(kind, error, trace)
+
+    def change(self) -> int:
+        self.box.levels[3] = self.box.levels[3] % 100 + 1
+        return self.box.levels[3]
+
+    def lose_bus(self) -> None:
+        self._server.stop()
+
+    def restore_bus(self) -> None:
+        self._server.start()
