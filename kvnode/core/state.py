@@ -378,7 +378,7 @@ class State:
 
     def _persist(self) -> Persist:
         self._token += 1
-        rows = {key: self._record(key) for key in self._rows}
+        rows = {key: self.record(key) for key in self._rows}
         known = {inc: self.known.map.get(inc) for inc in self._known_changed}
         learned = {inc: ticks for inc, ticks in known.items() if ticks}
         self._pending.append((self._token, learned, self.closed))
@@ -388,7 +388,12 @@ class State:
         self._rows, self._known_changed, self._marks_changed, self._doubted_changed = {}, {}, False, False
         return Persist(self._token, rows, known, meta, self.quarantine.take_changed(), self.history.take())
 
-    def _record(self, key: bytes) -> bytes | None:
+    def rewrite(self, key: bytes) -> None:
+        """Store this entry again: what the store has of it is damaged."""
+        self._rows[key] = None
+
+    def record(self, key: bytes) -> bytes | None:
+        """What the store holds of an entry once all is written; None for nothing."""
         durable = tuple(v for v in self.tree.get(key) if not is_volatile(v.inc))
         return encode_record(durable) if durable else None
 

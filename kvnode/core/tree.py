@@ -153,6 +153,17 @@ class Tree:
                     out ^= entry_print(self._by_key[key])
         return out
 
+    def check(self, low: bytes) -> tuple[bool, bytes | None]:
+        """Compute the fingerprint of the chunk that holds `low` anew: whether it is as it was kept, and where the next
+        chunk begins. A difference is a fault of the machine's memory.
+        """
+        where = bisect_right(self._firsts, low) - 1
+        found = 0
+        for key in self._chunks[where]:
+            found ^= entry_print(self._by_key[key])
+        following = self._firsts[where + 1] if where + 1 < len(self._firsts) else None
+        return found == self._prints[where], following
+
     def split(self, low: bytes, high: bytes, parts: int, leaf: int) -> list[tuple[bytes, bytes]] | None:
         """Cut a range into at most `parts` ranges of about equal count; None if it has at most `leaf` keys."""
         keys = list(self.keys(low, high))

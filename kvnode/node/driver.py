@@ -70,7 +70,11 @@ class Driver:
         self.replica: Final = replica
         self.reports: Final = Reports()
         self.counters: dict[str, int] = dict.fromkeys(
-            ("turns", "late_turns", "writes", "refused", "sent", "received", "notified", "events"), 0
+            (
+                *("turns", "late_turns", "writes", "refused", "sent", "received", "notified", "events"),
+                *("scrubbed_rows", "scrub_rounds", "store_faults", "memory_faults"),
+            ),
+            0,
         )
         self.store: Final = Writer(store, self._durable, self._store_failing)
         self.peer_rows: Callable[[], list[PeerRow]] = list

@@ -87,6 +87,7 @@ def _number(value: float) -> str:
 
 def metrics_of(status: Mapping[str, Any]) -> list[Metric]:
     """The metrics of a node, from its status (see :func:`kvnode.node.status.status_of`)."""
+    counters = status["counters"]
     store, peers = status["store"], [row for row in status["peers"] if row["name"]]
     linked = {row["name"]: False for row in peers} | {row["name"]: True for row in peers if row["state"] == "linked"}
     lags = {row["name"]: row["lag"] for row in peers if row["lag"] is not None}
@@ -111,6 +112,9 @@ def metrics_of(status: Mapping[str, Any]) -> list[Metric]:
         gauge("kvnode_store_healthy", "Whether the store takes writes.", store["state"] == "ok"),
         gauge("kvnode_store_pending_transactions", "Transactions that wait for the disk.", store["pending"]),
         counter("kvnode_store_commits_total", "Transactions written since the start.", store["commits"]),
+        counter("kvnode_scrubbed_rows_total", "Stored records compared with memory.", counters["scrubbed_rows"]),
+        counter("kvnode_store_faults_total", "Damaged records written again from memory.", counters["store_faults"]),
+        counter("kvnode_memory_faults_total", "Faults of this machine's memory.", counters["memory_faults"]),
         counter("kvnode_store_failures_total", "Transactions that failed since the start.", store["failures"]),
     ]
 

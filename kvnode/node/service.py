@@ -51,6 +51,7 @@ from .inspecting import Inspector
 from .leases import keep_leases
 from .metrics import metrics_of, reasons_not_ready
 from .peers import Peers
+from .scrubbing import Scrubber
 from .settings import Settings
 from .status import software_feature
 from .systemd import ServiceManager
@@ -129,6 +130,8 @@ class Node:
             await self._start_health(tasks)
             tasks.start_soon(self._announce)
             tasks.start_soon(self.peers.run)
+            if self.config.data_dir is not None:
+                tasks.start_soon(Scrubber(self.driver).run)
             tasks.start_soon(keep_leases, self.driver, system_clock, self.clients.stale)
             tasks.start_soon(keep_swept, self.driver)
             serve = partial(self._accept, max_connections=self.config.limits.max_connections)

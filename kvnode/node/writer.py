@@ -55,6 +55,9 @@ class Commits(Protocol):
     def backup(self) -> BinaryIO:
         """A copy of all that is committed, open for reading. Raises StoreError."""
 
+    def read_back(self, low: bytes, limit: int) -> list[tuple[bytes, bytes | None]]:
+        """Rows as they are stored now, None for a damaged record. Raises StoreError."""
+
     def compact(self) -> tuple[int, int]:
         """Give room back; the bytes on disk before and after. Raises StoreError."""
 
@@ -92,6 +95,10 @@ class Writer:
     async def compact(self) -> tuple[int, int]:
         """Give room back, see :meth:`kvnode.store.base.Store.compact`. Raises StoreError, Stopping."""
         return await self._call(self._store.compact)
+
+    async def read_back(self, low: bytes, limit: int) -> list[tuple[bytes, bytes | None]]:
+        """Rows as they are stored now, see :meth:`kvnode.store.base.Store.read_back`. Raises StoreError, Stopping."""
+        return await self._call(partial(self._store.read_back, low, limit))
 
     async def past(self, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """What is on record, see :meth:`kvnode.store.base.Store.past`. Raises StoreError, Stopping."""

@@ -57,6 +57,11 @@ class Store(Protocol):
         start, and without a name, so that it is gone with its reader. Raises :class:`StoreError`.
         """
 
+    def read_back(self, low: bytes, limit: int) -> list[tuple[bytes, bytes | None]]:
+        """The rows from the key `low` on, at most `limit`, ascending, as they are stored now; None for a record that
+        is damaged. Raises :class:`StoreError`.
+        """
+
     def compact(self) -> tuple[int, int]:
         """Give room that is no longer needed back to the file system; gives the bytes on disk before and after. Rows
         of a load cannot be read any further. Raises :class:`StoreError`; nothing that was stored is lost then.

@@ -159,6 +159,12 @@ class MemoryStore:
         if disk.doubts:
             META.put(db, tally, DOUBTS_KEY, encode_plain(disk.doubts))
 
+    def read_back(self, low: bytes, limit: int) -> list[tuple[bytes, bytes | None]]:
+        """See :meth:`Store.read_back`."""
+        self._check_open()
+        keys = sorted(key for key in self.disk.rows if key >= low)
+        return [(key, self.disk.rows[key]) for key in keys[:limit]]
+
     def compact(self) -> tuple[int, int]:
         """See :meth:`Store.compact`. There is no file."""
         self._check_open()

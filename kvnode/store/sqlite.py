@@ -206,6 +206,14 @@ class SqliteStore:
         with reported(self.path):
             return files.nameless(f"{self.path}{files.BACKUP}", files.copy_of(self._opened(), self.path))
 
+    def read_back(self, low: bytes, limit: int) -> list[tuple[bytes, bytes | None]]:
+        """See :meth:`Store.read_back`. What the system holds in its own cache it need not read from the disk."""
+        db = self._opened()
+        with reported(self.path):
+            db.execute("PRAGMA shrink_memory")  # from the file, not from what SQLite remembers of it
+            rows = ROWS.some(db, low, limit)
+        return [(bytes(row[0]), row[1] if ROWS.is_sound(row) else None) for row in rows]
+
     def compact(self) -> tuple[int, int]:
         """See :meth:`Store.compact`. Needs room for a second copy on this disk, and one where temporary files go."""
         db = self._opened()

@@ -36,6 +36,7 @@ class Table:
         self._read: Final = f"{columns} ORDER BY {key}"
         self._keys: Final = f"SELECT {key} FROM {name} WHERE {key} >= {param} AND {key} < {param}"
         self._part: Final = f"{columns} WHERE {key} >= {param} AND {key} < {param} ORDER BY {key}"
+        self._from: Final = f"{columns} WHERE {key} >= {param} ORDER BY {key} LIMIT ?"
         self._surplus: Final = f"{self._keys} ORDER BY {key} DESC LIMIT ? OFFSET ?"
         self._sum: Final = f"SELECT sum FROM {name} WHERE {key} = {param}"
         self._put: Final = f"INSERT OR REPLACE INTO {name} VALUES ({param}, ?, ?)"
@@ -67,6 +68,9 @@ class Table:
         else:
             yield from db.execute(f"{self._part} {'DESC' if down else 'ASC'} LIMIT {limit}", gap)
 
+    def some(self, db: sqlite3.Connection, low: bytes, limit: int) -> list[RawRow]:
+        """At most `limit` rows from the key `low` on, as they are, ascending by key."""
+        return db.execute(self._from, (low, limit)).fetchall()
     def surplus(self, db: sqlite3.Connection, gap: tuple[bytes, bytes], keep: int, limit: int) -> list[bytes]:
         """The keys of a range but for the last `keep`, the last ones first, at most `limit`."""
         return [bytes(key) for (key,) in db.execute(self._surplus, (*gap, limit, keep))]

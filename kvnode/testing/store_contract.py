@@ -218,6 +218,19 @@ def many_rows_are_kept(bench: Bench) -> None:
 # -- opening and closing -----------------------------------------------------------------------------------------
 
 
+def rows_can_be_read_back(bench: Bench) -> None:
+    """A part at a time, as they are stored now."""
+    with opened(bench) as store:
+        assert store.read_back(b"", 10) == []
+        store.commit([persist(1, {b"": b"0", b"a": b"1", b"b": b"2", b"\xff": b"3"})])
+        assert store.read_back(b"", 2) == [(b"", b"0"), (b"a", b"1")]
+        assert store.read_back(b"a", 1) == [(b"a", b"1")]
+        assert store.read_back(b"a\0", 1) == [(b"b", b"2")]
+        store.commit([persist(2, {b"a": None, b"b": b"4"})])
+        assert store.read_back(b"a", 10) == [(b"b", b"4"), (b"\xff", b"3")]
+        assert store.read_back(b"\xff\0", 10) == []
+
+
 def load_may_be_repeated(bench: Bench) -> None:
     """It gives what is committed by then."""
     with opened(bench) as store:
@@ -360,6 +373,7 @@ CONTRACT: Final[tuple[Check, ...]] = (
     an_empty_commit_is_none,
     keys_and_records_are_any_bytes,
     many_rows_are_kept,
+    rows_can_be_read_back,
     load_may_be_repeated,
     a_commit_does_not_wait_for_the_rows_to_be_read,
     load_comes_first,
