@@ -195,6 +195,17 @@ def test_prints_differ_by_key_and_dots_and_not_by_order() -> None:
     assert all(0 < one < 1 << 64 for one in prints)
 
 
+@pytest.mark.parametrize(("message", "fields"), PINNED, ids=lambda v: type(v).__name__)
+def test_fields_that_a_later_version_appends_are_ignored(message: p.Message, fields: list[Any]) -> None:
+    payload = msgpack.packb([*fields, "of", {"a": "later version"}])
+    tag = fields[0]
+    decode: Any = wire.first_frame if tag == 64 else wire.decode_answer if tag in ANSWERS else wire.decode_request
+    assert decode(payload) == message
+
+
+ANSWERS = {65, *range(96, 107)}
+
+
 def test_a_request_of_a_later_version_is_told_from_nonsense() -> None:
     with pytest.raises(wire.TooOld, match=f"this node is too old for the request {wire.LAST_REQUEST + 1}; upgrade it"):
         wire.decode_request(msgpack.packb([wire.LAST_REQUEST + 1, 7, "of", {"a": "newer version"}]))

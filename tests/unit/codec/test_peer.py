@@ -144,9 +144,18 @@ def test_an_unknown_message_is_a_bare_one() -> None:
     assert framed == (5, m.Message())
 
 
-def test_fields_that_a_newer_version_appends_are_ignored() -> None:
-    framed = decode(msgpack.packb([5, [20, 9, "more"]]))
-    assert framed == (5, m.Ping(9))
+@pytest.mark.parametrize("message", ALL, ids=lambda message: type(message).__name__)
+def test_fields_that_a_newer_version_appends_are_ignored(message: m.Message) -> None:
+    seq, sent = msgpack.unpackb(encode(5, message), strict_map_key=False)
+    framed = decode(msgpack.packb([seq, [*sent, "of", {"a": "newer version"}]]))
+    assert fields(framed.message) == fields(message)
+
+
+def test_fields_within_a_message_may_be_appended_to_as_well() -> None:
+    state = m.AckState("A", 1, 2, {A: (1, 2)}, (B,), (("C", 5),), True, 99)
+    seq, (tag, states) = msgpack.unpackb(encode(5, m.Ack((state,))), strict_map_key=False)
+    framed = decode(msgpack.packb([seq, [tag, [[*states[0], "more"]]]]))
+    assert fields(framed.message) == fields(m.Ack((state,)))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from kvnode.core.effects import Change, Persist, Refused, Send
+from kvnode.core.entry import Version, decode_record
 from kvnode.core.limits import Limits
 from kvnode.core.messages import Check, Digest, End, Hello, Versions
 from kvnode.core.path import Path
@@ -341,6 +342,24 @@ def test_unknown_messages_are_ignored() -> None:
     stranger.send(Versions((version("x", 1),)))
     assert not stranger.is_cut
     assert net.read("A", "x") == 1
+
+
+def test_what_a_later_version_wrote_is_stored_and_passed_on_as_it_is() -> None:
+    """Fields that nobody here knows included: hashes cover them, and who knows them may come to read them."""
+    net = linked("A", "B")
+    stranger = Stranger(net, "A")
+    plain = version("x", 1)
+    body = enc([*msgspec.msgpack.decode(plain.body), {"a field": "of the future"}])
+    later = Version.received(plain.inc, plain.tick, plain.vector, body, b"signed")
+    stranger.send(Versions((later,)))
+    net.run()
+    for label in ("A", "B"):
+        (held,) = net.at(label, "x")
+        assert (held.body, held.sig) == (body, b"signed")
+        (stored,) = decode_record(net.nodes[label].store.rows[later.key])
+        assert (stored.body, stored.sig) == (body, b"signed")
+        assert net.read(label, "x") == 1
+    assert net["A"].tree.print_of_all == net["B"].tree.print_of_all
 
 
 @pytest.mark.parametrize("dialled", [("AB", "BA"), ("BA", "AB")])
