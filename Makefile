@@ -8,9 +8,10 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 SEEDS ?= 1..100
+MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim lint types contracts reference picture docs build clean install dev
+.PHONY: help demo test sim torture lint types contracts reference picture docs build clean install dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +47,9 @@ test: $(DEV) ## all tests; those against a real counterpart only where it is ins
 
 sim: $(DEV) ## simulate random clusters, SEEDS=1..100, and check all laws
 	@$(BIN)/python -m kvnode.testing.sim --seeds $(SEEDS) --jobs 2
+
+torture: $(DEV) ## real nodes under load, killed and cut off for MINUTES=5; with namespaces if run as root
+	@$(BIN)/python -m kvnode.testing.torture --minutes $(MINUTES)
 
 lint: $(DEV) ## style and likely bugs
 	@$(BIN)/ruff check .
