@@ -84,6 +84,8 @@ class Link:
     outbox: list[Version] = field(default_factory=list)
     dirty: dict[Incarnation, None] = field(default_factory=dict)
     """known minus est lies within these incarnations, but for what the running session covers."""
+    stale: bool = False
+    """The peer is partial and may hold what a verdict took away here: no range tells it, so it has to compare."""
     lazy_at: int | None = None
     owes_digest: bool = False
     """Our digest goes out when the peer's has come."""

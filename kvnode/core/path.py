@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from enum import Enum
 from functools import lru_cache
 from typing import Final
 
@@ -295,12 +296,15 @@ class Pattern:
         return f"Pattern({self.text!r})"
 
 
-class _Wildcard:
-    __slots__ = ()
+class _Wildcard(Enum):
+    """What stands for elements; members, so that a copy of a pattern has the same ones."""
+
+    ONE = "+"
+    MANY = "#"
 
 
-_ONE: Final = _Wildcard()
-_MANY: Final = _Wildcard()
+_ONE: Final = _Wildcard.ONE
+_MANY: Final = _Wildcard.MANY
 _PatternElement = str | int | _Wildcard
 
 

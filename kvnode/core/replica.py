@@ -80,7 +80,7 @@ class Replica:
         self.links: Final[dict[LinkId, Link]] = {}
         self.acks: Final = Acks(self.state, self.links, self._send, now)
         self.sync: Final = Sync(self.state, self.links, self._send, self._claimed)
-        self.settle: Final = Settle(self.state, self._send, self._take)
+        self.settle: Final = Settle(self.state, self._send, self._take, self.sync.dropped)
         self.forget: Final = Forget(self.state, self.acks)
         self.identity: Final = Identity(self.state, self.acks, self._write_own, now)
         self.events: Final = Events(self.state, self.links, self._send)

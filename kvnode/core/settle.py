@@ -38,12 +38,15 @@ Take = Callable[[Link, Version, Now], bool]
 
 
 class Settle:
-    """The walks of all links; `take` is the replica's way of receiving one version, False if it was refused."""
+    """The walks of all links; `take` is the replica's way of receiving one version, False if it was refused; `on_drop`
+    hears of each version that a verdict took away.
+    """
 
-    def __init__(self, state: State, send: SendTo, take: Take) -> None:
+    def __init__(self, state: State, send: SendTo, take: Take, on_drop: Callable[[Version, Now], None]) -> None:
         self._state: Final = state
         self._send: Final = send
         self._take: Final = take
+        self._on_drop: Final = on_drop
 
     # -- comparing -------------------------------------------------------------------------------------------
 
@@ -155,6 +158,7 @@ class Settle:
                 if version.dot == dot:
                     marks.hit("settle-drop")
                     self._state.drop(key, version, f"{link.name} knows that it was superseded or deleted", now)
+                    self._on_drop(version, now)
 
     # -- answering -------------------------------------------------------------------------------------------
 

@@ -161,9 +161,9 @@ class Sync:
         link.lazy_at = None
         if self._state.view is not None:
             ranges = {inc: ticks for inc, ticks in ranges.items() if name_of(inc) == self._state.name}
-        if link.partial and ranges:  # R8: it cannot be told what it missed, so it has to compare
+        if link.partial and (ranges or link.stale):  # R8: it cannot be told what it missed, so it has to compare
             marks.hit("partial-missed")
-            settle = True
+            settle, link.stale = True, False
         if not (keys or ranges or settle):
             marks.hit("lazy-saved")
             return
@@ -254,6 +254,13 @@ class Sync:
             for link in self._links.values():
                 if link is not source and link.est is not None:
                     self.mark_dirty(link, inc, now)
+
+    def dropped(self, version: Version, now: Now) -> None:
+        """A verdict took this away here (R5). Full peers hear such verdicts themselves, partial ones only from us."""
+        for link in self._links.values():
+            if link.partial and link.est is not None and self._sees_key(link, version.key):
+                link.stale = True
+                self.mark_dirty(link, version.inc, now)
 
     def flush(self) -> None:
         """Send what this wake-up offered, joined to one message a link."""

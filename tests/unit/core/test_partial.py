@@ -185,3 +185,27 @@ def test_a_link_of_the_chain_that_a_slow_partial_replica_missed(last: str | None
     net.release("A", "P")
     net.run(2 * net.limits.check_ms)
     assert net.values("P", "p.x") == net.values("A", "p.x") == ([] if last is None else [last])
+
+
+def test_what_a_verdict_takes_away_goes_at_a_partial_replica_too() -> None:
+    """D was away while x was deleted and the delete forgotten. It hears so by a verdict, which no range tells P."""
+    net = Net("A", "B", "D")
+    net.start("P", view=("p.#",))
+    net.link("A", "B", "D")
+    net.link("D", "P")
+    net.write("A", "p.x", "old")
+    net.run(10_000)
+    assert net.read("P", "p.x") == "old"
+    net.crash("D")
+    net.propose("A", Change(Path.parse("p.x"), None))
+    net.run()
+    assert net["A"].retire("D", net.now) is None
+    net.run(10_000)
+    assert net.at("A", "p.x") == ()
+    net.start("D")
+    net.link("D", "P")
+    net.run()
+    net.link("D", "A")
+    net.run(10_000)
+    assert net.at("D", "p.x") == ()
+    assert net.at("P", "p.x") == ()
