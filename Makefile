@@ -11,7 +11,7 @@ SEEDS ?= 1..100
 MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim torture lint types contracts reference picture docs build clean install dev
+.PHONY: help demo test sim torture soak lint types contracts reference picture docs build clean install dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ sim: $(DEV) ## simulate random clusters, SEEDS=1..100, and check all laws
 
 torture: $(DEV) ## real nodes under load, killed and cut off for MINUTES=5; with namespaces if run as root
 	@$(BIN)/python -m kvnode.testing.torture --minutes $(MINUTES)
+
+soak: $(DEV) ## real nodes under load and churn for MINUTES=5: does anything grow?
+	@$(BIN)/python -m kvnode.testing.soak --minutes $(MINUTES)
 
 lint: $(DEV) ## style and likely bugs
 	@$(BIN)/ruff check .
