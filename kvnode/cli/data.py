@@ -14,6 +14,7 @@ from kvnode.core.ticks import Dot
 from .command import command, settings_of
 from .durations import DURATION
 from .errors import usage
+from .recursive import delete_below
 from .render import Output, age, full_value, rfc3339, short_value, to_data
 from .rows import (
     DOT,
@@ -165,15 +166,33 @@ async def set_(
     help="""Delete the value at PATH.
 
     What another node writes at the same time is not lost: it stays, and is shown as a conflict. If there is no
-    value, one line says so and the exit code is 1.""",
-    examples=("kv delete home.attic.temp", "kv delete home.attic.temp --ack peer:1"),
+    value, one line says so and the exit code is 1.
+
+    With --recursive everything below PATH goes with it, in batches of at most 5000 values, each all or none; what is
+    written below PATH meanwhile may stay. It asks first; --yes answers. From the root on, the system's own tree
+    below @ stays.""",
+    examples=(
+        "kv delete home.attic.temp",
+        "kv delete home.attic.temp --ack peer:1",
+        "kv delete --recursive home.attic --yes",
+    ),
 )
 @path_argument
 @ack_option
 @_expect_option
+@click.option("--recursive", "-r", is_flag=True, help="Delete everything below PATH, too.")
+@click.option("--yes", "sure", is_flag=True, help="Do not ask, with --recursive.")
 @click.pass_context
-async def delete(ctx: click.Context, path: Path, ack: str, expect: tuple[Dot, ...]) -> None:
+async def delete(
+    ctx: click.Context, path: Path, ack: str, expect: tuple[Dot, ...], recursive: bool, sure: bool
+) -> None:
     """See the help text above."""
+    if recursive:
+        if expect:
+            raise usage("--expect and --recursive exclude each other")
+        async with session(ctx) as link:
+            await delete_below(link, Output(settings_of(ctx).format), path, ack, sure=sure)
+        return
 
     async def write(link: Session) -> Written:
         wanted = _expected(expect, absent=False)

@@ -72,6 +72,61 @@ def test_details(kv: Kv, fake: FakeClient) -> None:
     assert "deleted" in human
 
 
+# -- delete below a path -------------------------------------------------------------------------------------
+
+
+def _house(fake: FakeClient) -> None:
+    fake.put(*(reading(path, 1) for path in ("home", "home.a", "home.a.b", "homes", "@.policy.x")))
+
+
+def test_delete_below_a_path(kv: Kv, fake: FakeClient) -> None:
+    _house(fake)
+    assert kv("delete", "-r", "home", "--yes", "--ack", "all").out == "3 values at and below home deleted\n"
+    assert sorted(map(str, fake.entries)) == ["@.policy.x", "homes"]
+    (batch,) = [call for call in fake.calls if call[0] == "batch"]
+    assert batch[2] == {"ack": "all", "timeout": 5.0}
+    assert kv("delete", "-r", "home", "--yes") == Result(1, "", "kv: no value at or below home\n")
+
+
+def test_delete_everything_spares_the_system(kv: Kv, fake: FakeClient) -> None:
+    _house(fake)
+    row = kv("delete", "--recursive", ":", "--yes", "--format", "json").json
+    assert row == {"path": ":", "deleted": 4, "batches": 1}
+    assert list(map(str, fake.entries)) == ["@.policy.x"]
+    assert kv("delete", "-r", "@", "--yes").code == 0
+    assert fake.entries == {}
+
+
+def test_delete_below_a_path_goes_in_batches(kv: Kv, fake: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvnode.cli.recursive.BATCH_PATHS", 2)
+    _house(fake)
+    assert kv("delete", "-r", "home", "--yes", "--format", "json").json["batches"] == 2
+
+
+def test_without_a_terminal_it_wants_a_yes(kv: Kv, fake: FakeClient) -> None:
+    _house(fake)
+    why = "kv: that would delete 3 values at and below home: --yes does it\n"
+    assert kv("delete", "-r", "home") == Result(2, "", why)
+    assert kv("delete", "-r", "home", "--expect", f"{INC}:1").code == 2
+    assert len(fake.entries) == 5
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n", 5), ("", 5), ("y", 2)])
+def test_on_a_terminal_it_asks(
+    kv: Kv, fake: FakeClient, monkeypatch: pytest.MonkeyPatch, answer: str, left: int
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    _house(fake)
+    monkeypatch.setattr("sys.stdin", Terminal(f"{answer}\n"))
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    assert kv("delete", "-r", "home").code == (left == 5)
+    assert terminal.getvalue().startswith("Delete 3 values at and below home? [y/N]")
+    assert len(fake.entries) == left
+
+
 # -- set -----------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,77 @@
+"""``kv delete --recursive``: a path and everything below it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+import asyncclick as click
+
+from kvnode.core.path import Path
+
+from .errors import CliError, Exit, usage
+from .render import Output, is_terminal
+from .session import WRITE_GRACE_S, Session
+
+if TYPE_CHECKING:
+    from kvnode.client import Del
+
+BATCH_PATHS: Final = 5_000
+"""So many paths go in one batch, all or none."""
+_SYSTEM: Final = "@"
+
+
+async def delete_below(link: Session, out: Output, path: Path, ack: str, *, sure: bool) -> None:
+    """Delete `path` and all below it, after a question unless `sure`. Raises CliError if there is nothing, or the
+    answer is no.
+    """
+    paths = await _paths(link, path)
+    if not paths:
+        raise CliError(f"no value at or below {path}", Exit.NOT_FOUND)
+    if not sure:
+        _ask(path, len(paths))
+    batches = 0
+    for at in range(0, len(paths), BATCH_PATHS):
+        with link.limit(extra_s=WRITE_GRACE_S):
+            await link.client.batch(_deletes(paths[at : at + BATCH_PATHS]), ack=ack, timeout=link.timeout_s)
+        batches += 1
+        _progress(min(at + BATCH_PATHS, len(paths)), len(paths))
+    row = {"path": str(path), "deleted": len(paths), "batches": batches}
+    out.one(row, lambda: f"{len(paths)} values at and below {path} deleted")
+
+
+def _deletes(paths: list[Path]) -> list[Del]:
+    from kvnode.client import Del
+
+    return [Del(path) for path in paths]
+
+
+async def _paths(link: Session, path: Path) -> list[Path]:
+    """The paths that have a value; from the root on without the system's own tree."""
+    found: list[Path] = []
+    async with link.client.tree(path, keys=True) as rows:
+        source = aiter(rows)
+        while True:
+            with link.limit():
+                reading = await anext(source, None)
+            if reading is None:
+                return found
+            if path or reading.path[0] != _SYSTEM:
+                found.append(reading.path)
+
+
+def _ask(path: Path, count: int) -> None:
+    """Raises CliError if the answer is no, or nobody is there to answer."""
+    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+        raise usage(f"that would delete {count} values at and below {path}: --yes does it")
+    if not click.confirm(f"Delete {count} values at and below {path}?", err=True):
+        raise CliError("nothing was deleted", Exit.NOT_FOUND)
+
+
+def _progress(done: int, total: int) -> None:
+    """A line that rewrites itself, on a terminal and for long work only."""
+    if total <= BATCH_PATHS or not is_terminal(sys.stderr):
+        return
+    text = f"{done} of {total} deleted"
+    sys.stderr.write(f"\r{' ' * len(text)}\r" if done == total else f"\r{text}")
+    sys.stderr.flush()
