@@ -46,6 +46,7 @@ from .items import (
     Uptodate,
     Written,
 )
+from .live import LiveMirror, Unfit, Update
 from .mirror import Item
 from .session import Options
 from .streams import BackupStream, DumpRow, DumpStream, EventStream, TreeStream, WatchStream
@@ -75,6 +76,7 @@ __all__ = [
     "History",
     "Item",
     "KvError",
+    "LiveMirror",
     "NotFound",
     "Omitted",
     "Options",
@@ -88,6 +90,8 @@ __all__ = [
     "TreeStream",
     "Unavailable",
     "Undecodable",
+    "Unfit",
+    "Update",
     "Uptodate",
     "WatchStream",
     "Written",

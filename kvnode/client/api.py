@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 
@@ -25,9 +25,11 @@ from .errors import NotFound, ProtocolError, refused, unavailable
 from .history import History
 from .inspection import Inspection
 from .items import ABSENT, Absent, Del, Put, Reading, Sibling, Written, reading_of
+from .live import LiveMirror
 from .session import Options, Session
 from .streams import RESUME_WAIT_S, BackupStream, DumpStream, EventStream, Scope, TreeStream, WatchStream
 
+V = TypeVar("V")
 Expect = Iterable[Dot] | Absent | None
 """What a write expects: the live dots that were read (``reading.dots``), ABSENT, or None for anything."""
 
@@ -151,6 +153,19 @@ class Client:
         is a Gap, too.
         """
         return WatchStream(self._session, _scope(path, pattern, depth), latest=latest, keys=keys, wait_s=wait_s)
+
+    def mirror(
+        self,
+        path: Path | str = ROOT,
+        pattern: Pattern | str | None = None,
+        depth: int | None = None,
+        *,
+        type: type[V] | None = None,
+    ) -> LiveMirror[V]:
+        """What :meth:`watch` would tell, held in memory, see :mod:`.live`. With `type` (a dataclass, a class of
+        msgspec, ``float``, ``list[str]`` ...) each value is converted to it.
+        """
+        return LiveMirror(self, self._session, _scope(path, pattern, depth), type)
 
     async def conflicts(self, path: Path | str = ROOT) -> list[Reading]:
         """The entries at and below `path` where concurrent versions stand side by side."""

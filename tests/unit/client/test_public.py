@@ -16,15 +16,17 @@ from kvnode.core.path import Path
 from kvnode.core.ticks import Dot
 
 NAMES = {
-    "ABSENT", "Absent", "AckTimeout", "Address", "AddressError", "BackupStream", "CasFailed", "Change", "Client",
-    "Closed", "DEFAULT_PORT", "Del", "DumpRow", "DumpStream", "EventItem", "EventStream", "Expect", "Gap",
-    "History", "Item", "KvError", "MISSING", "NotFound", "OMITTED", "Omitted", "Options", "ProtocolError", "Put",
-    "Reading", "Recorded", "Refused", "Sibling", "StoreUnavailable", "TreeStream", "Unavailable", "Undecodable",
-    "Uptodate", "WatchStream", "Written", "connect", "errors", "parse_address",
+    "ABSENT", "Absent", "AckTimeout", "Address", "AddressError", "BackupStream", "CasFailed", "Change", "Child",
+    "Client", "Closed", "DEFAULT_PORT", "Del", "DumpRow", "DumpStream", "EventItem", "EventStream", "Expect", "Gap",
+    "History", "Item", "KvError", "LiveMirror", "MISSING", "NotFound", "OMITTED", "Omitted", "Options",
+    "ProtocolError", "Put", "Reading", "Recorded", "Refused", "Sibling", "StoreUnavailable", "TreeStream",
+    "Unavailable", "Undecodable", "Unfit", "Update", "Uptodate", "WatchStream", "Written", "connect", "errors",
+    "parse_address",
 }  # fmt: skip
 CALLS = {
-    "backup", "batch", "compact", "conflicts", "delete", "dump", "events", "gc_explain", "get", "history",
-    "inspection", "is_connected", "load", "node", "retire", "send", "set", "status", "tree", "undo", "watch",
+    "backup", "batch", "children", "compact", "conflicts", "delete", "dump", "events", "gc_explain", "get",
+    "history", "inspection", "is_connected", "load", "mirror", "node", "retire", "send", "set", "status", "tree",
+    "undo", "watch",
 }  # fmt: skip
 INC = "attic~0123456789abcdef"
 
