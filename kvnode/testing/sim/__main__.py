@@ -5,6 +5,7 @@ Examples:
   python -m kvnode.testing.sim --seed 4711 --trace          one seed, with every event
   python -m kvnode.testing.sim --plan tests/sim/plans/*     plans that were kept as files
   python -m kvnode.testing.sim --scenario tests/sim/scenarios/*
+  python -m kvnode.testing.sim --churn 1000000              delete and write again: nothing may grow; some hours
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path as FilePath
 
+from .churn import churn
 from .coverage import LONG, Coverage
 from .faults import FAULTS
 from .generate import Config, generate
@@ -33,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.scenario:
         return _scenarios(args.scenario)
+    if args.churn:
+        return _churn(args.churn)
     if args.plan:
         return max([_one(_read(file), args, f"--plan {file}") for file in args.plan])
     config = _config(args)
@@ -54,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", default="1..100", metavar="A..B", help="run all of these (default: %(default)s)")
     parser.add_argument("--plan", nargs="+", metavar="FILE", help="run these plans instead")
     parser.add_argument("--scenario", nargs="+", metavar="FILE", help="play these scenarios instead")
+    parser.add_argument("--churn", type=int, metavar="CYCLES", help="write and delete so often instead")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes to use (default: all cores)")
     parser.add_argument("--budget", type=float, metavar="SECONDS", help="stop starting new seeds after this time")
     parser.add_argument("--nodes", metavar="A..B", help="how many nodes (default: mostly 2 to 6, rarely up to 30)")
@@ -168,6 +173,17 @@ def _failed(report: Report, args: argparse.Namespace, again: str) -> None:
         _say(f"shrunk to {len(small.plan.steps)} steps; in a file, --plan runs it:\n{small.plan}")
         for broken in small.broken:
             _say(f"  {broken}")
+
+
+def _churn(cycles: int) -> int:
+    started = time.monotonic()
+    done = churn(cycles)
+    kept = ", ".join(f"{name} {count}" for name, count in done.most._asdict().items())
+    _say(f"{cycles} cycles in {time.monotonic() - started:.0f} s; the most that a node kept: {kept}")
+    _say(f"memory: {done.memory_early_kb} kB after a tenth, {done.memory_kb} kB at the end")
+    for problem in done.problems:
+        _say(f"BROKEN {problem}")
+    return 1 if done.problems else 0
 
 
 def _options(args: argparse.Namespace) -> str:

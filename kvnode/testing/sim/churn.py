@@ -1,7 +1,8 @@
 """Delete and write again, a million times: nothing that a node keeps may grow with the number of changes.
 
 Three linked replicas, without the random world around them (whose ledger remembers every write). Each cycle writes a
-path at one of them and deletes it at the next. ``python -m kvnode.testing.sim --churn 1000000`` is the long form.
+path at one of them and deletes it at the next; every other path is new. The long form is
+``python -m kvnode.testing.sim --churn 1000000``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _WALL_0: Final = 1_700_000_000_000
 _LULL_MS: Final = 60
 """Long enough for acknowledgements and forgetting."""
 _REST_MS: Final = 5_000
+_GROWTH_KB: Final = 10_000
+"""More than this between a tenth of the way and the end is a leak."""
 
 
 class Kept(NamedTuple):
@@ -41,7 +44,7 @@ class Kept(NamedTuple):
     @property
     def bound(self) -> Kept:
         """What is allowed, however many changes there were: records of nodes and paths, a few ranges."""
-        most = PATHS + len(NAMES)
+        most = 2 * PATHS + len(NAMES)
         return Kept(most, 2 * most, most, most, 2 * len(NAMES), 2 * len(NAMES) ** 2)
 
 
@@ -59,7 +62,10 @@ class Churned(NamedTuple):
     def problems(self) -> list[str]:
         """What was above its bound; none if all is well."""
         pairs = zip(Kept._fields, self.most, self.most.bound, strict=True)
-        return [f"{name}: {found} kept, at most {bound} are allowed" for name, found, bound in pairs if found > bound]
+        out = [f"{name}: {found} kept, at most {bound} are allowed" for name, found, bound in pairs if found > bound]
+        if self.memory_kb - self.memory_early_kb > _GROWTH_KB:
+            out.append(f"memory: it grew from {self.memory_early_kb} to {self.memory_kb} kB")
+        return out
 
 
 class _Node:
@@ -146,16 +152,15 @@ class _Cluster:
 
 
 def churn(cycles: int, seed: int = 1) -> Churned:
-    """Write and delete so often, then rest."""
+    """Write and delete so often, then rest. AssertionError if something is left then."""
     cluster = _Cluster(seed)
     cluster.settle()
     cluster.pass_time(_REST_MS)
     most = Kept(*[0] * len(Kept._fields))
     early = _memory_kb()
-    paths = [Path(("churn", number)) for number in range(PATHS)]
     for cycle in range(cycles):
-        path, value = paths[cycle % PATHS], msgspec.msgpack.encode(cycle)
-        cluster.propose(cluster.nodes[cycle % 3], path, value)
+        path = Path(("again", cycle % PATHS)) if cycle % 2 else Path(("new", cycle))
+        cluster.propose(cluster.nodes[cycle % 3], path, msgspec.msgpack.encode(cycle))
         cluster.propose(cluster.nodes[(cycle + 1) % 3], path, None)
         cluster.pass_time(_LULL_MS if cycle % PATHS == 0 else 1)
         for node in cluster.nodes:
