@@ -196,15 +196,19 @@ def watches_are_true(evidence: Evidence) -> Iterator[Violation]:
     for watch in evidence.watches.values():
         gone: dict[str, set[str]] = defaultdict(set)
         live: dict[str, frozenset[str]] = {}
+        fresh: set[str] = set()
         for item in watch.items:
             if isinstance(item, Seen):
                 now = frozenset(item.live)
                 for dot in sorted(now & gone[item.path]):
                     yield Violation("watch", item.path, f"watch {watch.number} shows {dot} again")
-                gone[item.path] |= live.get(item.path, frozenset()) - now
+                if item.path in fresh:
+                    gone[item.path] |= live[item.path] - now
+                fresh.add(item.path)
                 live[item.path] = now
-            elif item.what == "gap":
+            elif item.what == "gap":  # from here on, what was shown before says nothing of what comes
                 gone.clear()
+                fresh.clear()
             elif item.what == "final":
                 yield from _ends_right(evidence, watch, live)
         if not watch.latest:
