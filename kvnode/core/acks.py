@@ -229,7 +229,7 @@ class Acks:
     def _direct(self, link: Link, held: Held, changed: set[Incarnation], now: Now) -> None:
         """The peer's own word: what it has need not be sent, and what it no longer hears itself must be relayed."""
         gone = link.linked_to(held.links)
-        link.marks = held.marks
+        link.marks, link.durable = held.marks, held.known
         if link.est is not None:
             for inc in changed:
                 link.est.union(inc, held.known[inc])

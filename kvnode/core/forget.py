@@ -25,6 +25,11 @@ class Forget:
         self._floors: dict[Incarnation, Ticks] = {}
         self.due: int | None = None
         self._left = 0
+        self.blocked: dict[bytes, None] = {}
+        """Paths where a stable tombstone stands beside a value. Was that written by somebody who had forgotten the
+        tombstone already, then it is no conflict, and those who had forgotten it can tell (R5).
+        """
+        self.newly_blocked: list[bytes] = []
 
     def soon(self, now: Now) -> None:
         """Something was acknowledged: look at everything once."""
@@ -69,11 +74,13 @@ class Forget:
         state = self._state
         siblings = state.tree.get(key)
         if not siblings:
+            self.blocked.pop(key, None)
             return True
         # An expiry is decided by each node's own clock: wait until it has passed on all of them.
         gone_by = now.wall - state.limits.max_skew_ms
         new: Siblings = tuple(v.stripped() if v.vector and self.is_stable(v) else v for v in siblings)
         new = self._forget(new, gone_by)
+        self._note_blocked(key, new, gone_by)
         if [(v.dot, len(v.vector)) for v in new] != [(v.dot, len(v.vector)) for v in siblings]:
             marks.hit("forget" if len(new) < len(siblings) else "strip")
             state.put(key, new, notify=False)
@@ -88,9 +95,19 @@ class Forget:
         for group in (siblings, durable):
             if group and all(v.is_gone(gone_by) and self.is_stable(v) for v in group):
                 return tuple(v for v in siblings if v not in group)
-        if any(v.is_gone(gone_by) for v in durable) and not all(v.is_gone(gone_by) for v in durable):
-            marks.hit("forget-blocked-by-sibling")
         return siblings
+
+    def _note_blocked(self, key: bytes, siblings: Siblings, gone_by: int) -> None:
+        durable = _durable(siblings)
+        gone = [v for v in durable if v.is_gone(gone_by)]
+        beside = 0 < len(gone) < len(durable)
+        if beside:
+            marks.hit("forget-blocked-by-sibling")
+        if not (beside and any(self.is_stable(v) for v in gone)):
+            self.blocked.pop(key, None)
+        elif key not in self.blocked:
+            self.blocked[key] = None
+            self.newly_blocked.append(key)
 
     # -- void ticks ------------------------------------------------------------------------------------------
 

@@ -33,6 +33,8 @@ class Walk:
     """Paths asked for and not yet answered."""
     again: bool = False
     """Something may have changed behind the walk."""
+    whole: bool = True
+    """The walk covers all that this node holds, so its end is that of a session."""
 
 
 @dataclass(slots=True)
@@ -93,12 +95,18 @@ class Link:
     """The peer could not resolve our digest: it gets one with exactly what differs."""
     digests_in: int = 0
     digests_out: int = 0
+    durable: Known = field(default_factory=Known)
+    """What the peer holds durably, by its own word on this link."""
+    refused: set[Incarnation] = field(default_factory=set)
+    """Closed incarnations of which something was refused (R3) since the last digest."""
     taint: int = -1
     """A version was refused (R3) when this many digests had gone out: ranges of sessions up to there are void."""
     end_sent: bool = False
     end_got: bool = False
     """Whether the session behind the last digest is complete, in either direction."""
     walk: Walk | None = None
+    asked: set[bytes] = field(default_factory=set)
+    """Keys whose tombstones the peer was asked for lately."""
     settled: bool = False
     introduced: bool = False
     """The estimate was resolved once, so acknowledgements are told from there on."""

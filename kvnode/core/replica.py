@@ -8,7 +8,7 @@ No I/O, clock, async or global randomness. One task owns it and calls it; nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from . import marks
@@ -392,7 +392,7 @@ class Replica:
         if state.view is not None and not state.in_view(version.details.path):
             return True
         if self.sync.refuses(link, inc, tick):
-            self.sync.taint(link)
+            self.sync.taint(link, (inc,))
             return False
         self._claimed(inc, tick, now)
         for other, highest in version.vector.items():
@@ -407,7 +407,7 @@ class Replica:
             if state.known.has(other, highest):
                 continue
             if self.sync.refuses(link, other, highest):
-                self.sync.taint(link)
+                self.sync.taint(link, (other,))
             else:
                 state.learn(other, Ticks((highest, highest + 1)))
         self.sync.offer(version, link, now)
@@ -440,14 +440,13 @@ class Replica:
                 raise ValueError("too many acknowledgements before the digest")
             link.early_acks += message.states
             return
-        had, was_behind = link.marks, self.state.behind
+        was_behind = self.state.behind
         news = [self.acks.receive(link, state, now) for state in message.states]
         for inc in list(self.state.counters):
             self._claimed(inc, self.acks.highest(inc), now)
         if self.state.behind and not was_behind:
             self._rejoin()
-        if link.marks != had:
-            self.sync.untaint(link)
+        self.sync.retry(link)
         if any(news):
             self.state.note(Acked())
             self.forget.soon(now)
@@ -478,6 +477,9 @@ class Replica:
         self.sync.wake(now)
         voided = self.forget.wake(now)
         self.sync.dirty_others(voided, None, now)
+        if self.forget.newly_blocked:
+            self._ask_about(self.forget.newly_blocked)
+            self.forget.newly_blocked = []
         self.identity.wake(now)
         if self.acks.wake(now):
             self.forget.soon(now)
@@ -487,8 +489,15 @@ class Replica:
                 link.checks += 1
                 if link.introduced and link.checks % self.limits.retell_checks == 0:
                     self.acks.introduce(link, now)
+                    link.asked.clear()
+                self.settle.ask(link, self.forget.blocked)
                 if link.est is not None and self.state.view is None:
                     self.sync.send_check(link, settle=False)
+
+    def _ask_about(self, keys: Iterable[bytes]) -> None:
+        """Ask all peers for these paths; one of them may know better."""
+        for link in self.links.values():
+            self.settle.ask(link, keys)
 
     @property
     def next_deadline(self) -> int | None:

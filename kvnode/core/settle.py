@@ -12,7 +12,7 @@ to give.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import reduce
 from operator import xor
 from typing import Final
@@ -80,6 +80,16 @@ class Settle:
         link.walk = Walk(self._ranges(), self.own_tombstones())
         self._next(link, link.walk)
 
+    def ask(self, link: Link, keys: Iterable[bytes]) -> None:
+        """Ask for these paths alone, those that the peer was not asked for lately."""
+        if link.walk is not None or link.partial or not link.settled:
+            return
+        new = [key for key in keys if key not in link.asked][: self._state.limits.settle_paths]
+        if new:
+            link.asked.update(new)
+            link.walk = Walk([], new, whole=False)
+            self._next(link, link.walk)
+
     def own_tombstones(self) -> list[bytes]:
         """A partial replica cannot tell what is stable: its peer's verdict says which tombstones may go (R8)."""
         state = self._state
@@ -112,7 +122,7 @@ class Settle:
             link.walk = None
             if walk.again:
                 self.begin(link)
-            else:
+            elif walk.whole:
                 self.complete(link)
 
     def complete(self, link: Link) -> None:

@@ -120,6 +120,8 @@ class State:
         if doubts:
             self._doubt(doubts)
         else:
+            if self.doubted:
+                self.report("store_doubt", "store", "the store lost something earlier; no peer has made up for it yet")
             self.durable = self.known.copy()
             self.durable_marks = self.closed
         for _, version in self.tree.versions():

@@ -63,6 +63,7 @@ class Sync:
         """
         link.digests_out += 1
         link.end_got = False
+        link.refused.clear()
         known = link.said = self._state.known.copy()
         if listed is None or len(listed) > _MOST_LISTED:
             listed = list(known.map)[-self._state.limits.recent_incarnations :]
@@ -296,22 +297,24 @@ class Sync:
         return self._guards(link, inc) and not self._state.known.has(inc, tick)
 
     def _guards(self, link: Link, inc: Incarnation) -> bool:
-        """Whether what this peer says of `inc` is not to be taken. One whose digest had it without a hole is believed:
-        it may have dropped the mark because nothing was missing anywhere.
+        """Whether what this peer says of `inc` is not to be taken. One that holds it durably without a hole is
+        believed: it may have dropped the mark because nothing was missing anywhere. (Durably: what it had in memory
+        only could be gone again, and be void by the word of those who never heard of it.)
         """
         if not self._state.is_closed(inc) or durable_twin(inc) in link.marks:
             return False
-        said = link.base[inc]
-        return not said or not said.is_whole or not self._state.known[inc] <= said
+        held = link.durable[inc]
+        return not held or not held.is_whole or not self._state.known[inc] <= held
 
-    def taint(self, link: Link) -> None:
+    def taint(self, link: Link, incs: Iterable[Incarnation]) -> None:
         """Something of the running session was refused: its ranges, and all until a new digest, are void."""
         marks.hit("refused-closed")
         link.taint = link.digests_out
+        link.refused.update(incs)
 
-    def untaint(self, link: Link) -> None:
-        """The peer has our closing records now: take what was refused."""
-        if link.taint == link.digests_out:
+    def retry(self, link: Link) -> None:
+        """The peer's word may count by now: ask again for what was refused."""
+        if link.taint == link.digests_out and not all(self._guards(link, inc) for inc in link.refused):
             self.send_digest(link)
 
     def on_end(self, link: Link, message: End, now: Now) -> None:
@@ -336,8 +339,9 @@ class Sync:
             return
         for inc, ticks in ranges.items():
             self.on_ahead(inc, ticks.highest, now)
-        if any(self._guards(link, i) and not t <= state.known[i] for i, t in ranges.items()):
-            self.taint(link)
+        refused = [i for i, t in ranges.items() if self._guards(link, i) and not t <= state.known[i]]
+        if refused:
+            self.taint(link, refused)
             return
         self.dirty_others([i for i, t in ranges.items() if state.learn(i, t)], link, now)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kvnode.core.limits import Limits
-from kvnode.core.messages import Versions
+from kvnode.core.messages import PathAsk, Versions
 from kvnode.core.path import Path
 from kvnode.core.ticks import incarnation
 from tests.support.replicas import Net, linked
@@ -296,3 +296,55 @@ def test_retiring_a_member_lets_forgetting_go_on() -> None:
     assert [net.at(label, "x") for label in "AB"] == [(), ()]
     assert [net.at(label, "@.nodes.C") for label in "AB"] == [(), ()]
     assert net["A"].members() == net["B"].members() == {"A", "B"}
+
+
+def _beside(net: Net) -> None:
+    """B still holds the tombstone when A, which has forgotten it, writes anew."""
+    net.mesh("A", "B", "C")
+    net.write("A", "x", 1)
+    net.run(10_000)
+    net.hold("C", "B")
+    net.delete("B", "x")
+    net.run(5_000)
+    assert (net.at("A", "x"), len(net.at("B", "x"))) == ((), 1)
+    net.write("A", "x", 2)
+    net.flow()
+
+
+def test_a_value_written_after_forgetting_is_no_conflict() -> None:
+    net = Net("A", "B", "C")
+    _beside(net)
+    assert len(net.at("B", "x")) == 2
+    net.release("C", "B")
+    net.run(5_000)
+    assert [len(net.at(label, "x")) for label in "ABC"] == [1, 1, 1]
+    assert net.read("B", "x") == 2
+    assert not net["B"].state.conflicts
+
+
+def test_peers_are_asked_again_if_they_did_not_know_better_at_first() -> None:
+    net = Net("A", "B", "C")
+    _beside(net)
+    net.cut("A", "B")
+    net.release("C", "B")
+    net.run(5_000)
+    net.link("A", "B")
+    net.run(net.limits.check_ms)
+    assert not net["B"].state.conflicts
+
+
+def test_a_true_conflict_with_a_delete_stays_and_is_asked_for_rarely() -> None:
+    net = Net("A", "B")
+    net.mesh("A", "B")
+    net.write("A", "x", 1)
+    net.run(10_000)
+    net.cut("A", "B")
+    net.write("A", "x", 2)
+    net.delete("B", "x")
+    net.link("A", "B")
+    net.run(10_000)
+    net.log.clear()
+    checks = 2 * net.limits.retell_checks
+    net.run(checks * net.limits.check_ms)
+    assert [len(net.at(label, "x")) for label in "AB"] == [2, 2]
+    assert 1 <= len(net.sent(PathAsk, "A")) <= 2
