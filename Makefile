@@ -46,7 +46,7 @@ test: $(DEV) ## all tests; those against a real counterpart only where it is ins
 	exec $(BIN)/pytest -m "$${without# and }"
 
 sim: $(DEV) ## simulate random clusters, SEEDS=1..100, and check all laws
-	@$(BIN)/python -m kvnode.testing.sim --seeds $(SEEDS) --jobs 2
+	@$(BIN)/python -m kvnode.testing.sim --seeds $(SEEDS)
 
 torture: $(DEV) ## real nodes under load, killed and cut off for MINUTES=5; with namespaces if run as root
 	@$(BIN)/python -m kvnode.testing.torture --minutes $(MINUTES)

@@ -18,6 +18,7 @@ class Image:
     known: dict[Incarnation, Ticks]
     meta: dict[str, bytes]
     quarantine: dict[int, bytes]
+    doubts: tuple[str, ...] = ()
 
 
 class Disk:
@@ -37,18 +38,18 @@ class Disk:
         """Whether this store was ever set back: acknowledgements of before may be stale."""
         self.damaged = False
         """Whether this store ever lost a record."""
-        self.doubts: tuple[str, ...] = ()
+        self.doubts: tuple[str, ...] = image.doubts if image else ()
         """Why the store will not be believed when it is opened next; a commit settles that."""
 
     def copy(self) -> Disk:
         """All of it, with what is not synced yet."""
         twin = Disk(self.image())
-        twin.staged, twin.rewound, twin.damaged, twin.doubts = [*self.staged], self.rewound, self.damaged, self.doubts
+        twin.staged, twin.rewound, twin.damaged = [*self.staged], self.rewound, self.damaged
         return twin
 
     def image(self) -> Image:
         """A backup of what is synced now."""
-        return Image(dict(self.rows), dict(self.known), dict(self.meta), dict(self.quarantine))
+        return Image(dict(self.rows), dict(self.known), dict(self.meta), dict(self.quarantine), self.doubts)
 
     def stage(self, persist: Persist) -> None:
         """Take a transaction; it is not durable yet."""

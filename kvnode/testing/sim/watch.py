@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from kvnode.core.effects import Deliver, Notify, Persist, Report, Send
 from kvnode.core.entry import Siblings, Version, decode_record
 from kvnode.core.messages import PathTell, Versions
+from kvnode.core.path import Path
 from kvnode.core.policy import live, read
 from kvnode.core.ticks import Dot
 from kvnode.node.acks import missing, parse_ack
@@ -82,7 +83,7 @@ class Watch:
 
     def notified(self, process: Process, effect: Notify) -> None:
         """A path changed at a process."""
-        self._world.log("note", process.label, effect.key.hex(), *(str(v.dot) for v in effect.siblings))
+        self._world.log("note", process.label, str(Path.from_key(effect.key)), *(str(v.dot) for v in effect.siblings))
         view = self.view(process)
         past = view.past.setdefault(effect.key, set())
         here = {v.dot for v in effect.siblings}
