@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "history": Lazy("history:history", "Print what was at a path before."),
     "why": Lazy("why:why", "Tell who wrote a value, when, and what they had seen."),
     "undo": Lazy("undo:undo", "Go back to the value before."),
+    "partitions": Lazy("partitions:partitions", "What happened while the cluster was in parts."),
     "conflicts": Lazy("conflicts:conflicts", "Paths where concurrent writes left several values."),
     "quarantine": Lazy("quarantine:quarantine", "Values that were taken out of the tree, and getting them back."),
     "verify": Lazy("verify:verify", "Check that the node and its peers hold the same."),

@@ -50,6 +50,7 @@ from .history import keep_swept
 from .inspecting import Inspector
 from .leases import keep_leases
 from .metrics import metrics_of, reasons_not_ready
+from .partitions import keep_partitions
 from .peers import Peers
 from .scrubbing import Scrubber
 from .settings import Settings
@@ -134,6 +135,7 @@ class Node:
                 tasks.start_soon(Scrubber(self.driver).run)
             tasks.start_soon(keep_leases, self.driver, system_clock, self.clients.stale)
             tasks.start_soon(keep_swept, self.driver)
+            tasks.start_soon(keep_partitions, self.driver, system_clock)
             serve = partial(self._accept, max_connections=self.config.limits.max_connections)
             for listener in self._listeners:
                 tasks.start_soon(serve, listener)

@@ -71,6 +71,7 @@ class Table:
     def some(self, db: sqlite3.Connection, low: bytes, limit: int) -> list[RawRow]:
         """At most `limit` rows from the key `low` on, as they are, ascending by key."""
         return db.execute(self._from, (low, limit)).fetchall()
+
     def surplus(self, db: sqlite3.Connection, gap: tuple[bytes, bytes], keep: int, limit: int) -> list[bytes]:
         """The keys of a range but for the last `keep`, the last ones first, at most `limit`."""
         return [bytes(key) for (key,) in db.execute(self._surplus, (*gap, limit, keep))]

@@ -56,7 +56,8 @@ def _command(words: tuple[str, ...]) -> click.Command:
 
 def test_the_commands_that_were_promised_are_there() -> None:
     promised = "get set delete list tree watch dump load status gc demo completion node/run node/status node/retire"
-    promised += " history why undo conflicts/list conflicts/show conflicts/resolve event/send event/watch"
+    promised += " history why undo partitions/list partitions/show"
+    promised += " conflicts/list conflicts/show conflicts/resolve event/send event/watch"
     assert {tuple(words.split("/")) for words in promised.split()} <= set(ALL)
 
 
