@@ -45,10 +45,13 @@ def main(argv: list[str] | None = None) -> int:
     def say(text: str) -> None:
         _say(f"{time.monotonic() - began:6.1f} s  {text}")
 
+    failures: list[BaseException] = []
     try:
         report = anyio.run(torture, config, folder, say, backend_options=options)
-    except (NetworkError, ProcessError) as err:
-        _say(f"{err}\nsee {folder}")
+    except* (NetworkError, ProcessError) as group:  # from some depth of task groups
+        failures += _leaves(group)
+    if failures:
+        _say(f"{failures[0]}\nsee {folder}")
         return 2
     for line in report.lines():
         _say(line)
@@ -73,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--network", choices=KINDS, default="auto", help="what links are made of (default: auto)")
     parser.add_argument("--folder", type=Path, help="work here, and keep everything")
     return parser
+
+
+def _leaves(err: BaseException) -> list[BaseException]:
+    """The errors in groups of groups."""
+    if isinstance(err, BaseExceptionGroup):
+        return [leaf for inner in err.exceptions for leaf in _leaves(inner)]
+    return [err]
 
 
 def _say(text: str) -> None:

@@ -10,6 +10,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from kvnode.client import KvError
+from kvnode.testing.processes import ProcessError
 
 from .cluster import Cluster
 from .history import Fault, History, WriteOf
@@ -40,13 +41,18 @@ class Faults:
         self._turns: Final = {node: anyio.Lock() for node in hands}
 
     async def go_through(self, round: Round) -> float:
-        """Do all of a round, heal, and wait until that shows; gives the seconds that the healing took."""
+        """Do all of a round, heal, and wait until that shows; gives the seconds that the healing took. Raises
+        ProcessError, alone or in a group, if a node does not start, or ended by itself.
+        """
         begin = anyio.current_time()
         async with anyio.create_task_group() as tasks:  # a start takes a while, and must not hold up other nodes
             for step in round.steps:
                 await anyio.sleep_until(begin + step.at_s)
                 tasks.start_soon(self._do, step)
         await anyio.sleep_until(begin + round.length_s)
+        for name, node in self._cluster.nodes.items():
+            if not node.is_running:
+                raise ProcessError(f"{name} ended by itself; its log is {node.log}")
         signs = await self._give_signs()
         healed = time.monotonic()
         await self._block(frozenset())

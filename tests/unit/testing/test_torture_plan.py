@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvnode.testing.processes import ProcessError
 from kvnode.testing.torture import __main__ as command
 from kvnode.testing.torture.checker import Violation
 from kvnode.testing.torture.network import NetworkError
@@ -67,10 +68,17 @@ def test_the_command(broken: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any,
     assert ("vanished: x: it is gone" in out) == broken
 
 
-def test_a_network_that_cannot_be_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "failure",
+    [NetworkError("not allowed"), ExceptionGroup("", [ExceptionGroup("", [ProcessError("not allowed")])])],
+    ids=["alone", "in groups"],
+)
+def test_what_cannot_be_run_is_one_line(
+    failure: Exception, monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
+) -> None:
     async def torture(config: Config, folder: Path, say: Any) -> Report:
-        raise NetworkError("not allowed")
+        raise failure
 
     monkeypatch.setattr(command, "torture", torture)
     assert command.main(["--folder", str(tmp_path)]) == 2
-    assert capsys.readouterr().out.startswith("not allowed\n")
+    assert capsys.readouterr().out.endswith(f"not allowed\nsee {tmp_path}\n")
