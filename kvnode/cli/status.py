@@ -54,7 +54,8 @@ def _show(out: Output, found: dict[str, Any]) -> None:
     store = found.get("store")
     if isinstance(store, dict):
         error = f": {store['error']}" if store.get("error") else ""
-        out.line(printable(f"store {store.get('state', '?')}{error}"))
+        lost = "; it lost something that no peer has made up for yet" if store.get("doubted") else ""
+        out.line(printable(f"store {store.get('state', '?')}{error}{lost}"))
     _peers(out, found.get("peers", []))
     _reports(out, found.get("reports", []))
 

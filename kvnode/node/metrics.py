@@ -110,6 +110,7 @@ def metrics_of(status: Mapping[str, Any]) -> list[Metric]:
         ),
         gauge("kvnode_reports", "Reports that nobody has resolved yet.", _by("kind", kinds)),
         gauge("kvnode_store_healthy", "Whether the store takes writes.", store["state"] == "ok"),
+        gauge("kvnode_store_doubted", "Whether it lost something that no peer has made up for yet.", store["doubted"]),
         gauge("kvnode_store_pending_transactions", "Transactions that wait for the disk.", store["pending"]),
         counter("kvnode_store_commits_total", "Transactions written since the start.", store["commits"]),
         counter("kvnode_scrubbed_rows_total", "Stored records compared with memory.", counters["scrubbed_rows"]),

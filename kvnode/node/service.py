@@ -56,6 +56,7 @@ from .scrubbing import Scrubber
 from .settings import Settings
 from .status import software_feature
 from .systemd import ServiceManager
+from .troubles import Troubles
 
 GREETING_TIMEOUT_S: Final = 10.0
 """A connection that says nothing for so long is closed."""
@@ -121,6 +122,7 @@ class Node:
         self._local_host = anyio.Event()
         self.peers.on_local_host = self._local_host.set
         self.driver.reports.listen(_log_report)
+        self._troubles: Final = Troubles(self.driver, system_clock)
 
     # -- running ---------------------------------------------------------------------------------------------
 
@@ -130,6 +132,7 @@ class Node:
             await tasks.start(self._drive)
             await self._start_health(tasks)
             tasks.start_soon(self._announce)
+            tasks.start_soon(self._troubles.run)
             tasks.start_soon(self.peers.run)
             if self.config.data_dir is not None:
                 tasks.start_soon(Scrubber(self.driver).run)
@@ -262,6 +265,8 @@ def _open(config: NodeConfig, store: Store, now: Now) -> Replica:
         max_skew_ms=config.limits.max_skew_ms,
     )
     loaded = store.load()
+    if loaded.doubts:
+        _log.warning("the store is damaged", extra={"found": len(loaded.doubts), "last": loaded.doubts[-1]})
     return Replica(
         config.name,
         session=secrets.randbits(64),

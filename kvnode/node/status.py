@@ -50,6 +50,7 @@ def status_of(replica: Replica, store: Writer, reports: Reports, peers: Sequence
         "store": {
             "state": "ok" if store.failure is None else "failing",
             "error": store.failure,
+            "doubted": state.doubted,
             "pending": store.pending,
             "commits": store.commits,
             "failures": store.failures,

@@ -79,6 +79,23 @@ def test_with_a_doubt_known_is_exactly_what_is_held() -> None:
     assert set(net.nodes["A"].store.known[inc]) == held
 
 
+def test_a_doubt_is_told_again_at_each_start_until_it_is_over() -> None:
+    net = Net("A", "B")
+    net.link("A", "B")
+    net.write("A", "x", 1)
+    net.flow()
+    net.restart("A", doubts=("salvaged",))
+    net.flow()
+    net.restart("A")
+    net.flow()
+    assert ["no peer has made up" in r.text for r in net.nodes["A"].reports] == [True]
+    net.link("A", "B")
+    net.flow()
+    net.restart("A")
+    net.flow()
+    assert net.nodes["A"].reports == []
+
+
 def test_a_doubt_is_over_when_a_peer_has_made_up_for_it() -> None:
     net = Net("A", "B")
     net.link("A", "B")

@@ -81,7 +81,7 @@ def status(**more: Any) -> dict[str, Any]:
         "conflicts": 1,
         "tombstones": 2,
         "quarantine": 0,
-        "store": {"state": "ok", "error": None, "pending": 0, "commits": 12, "failures": 0},
+        "store": {"state": "ok", "error": None, "doubted": False, "pending": 0, "commits": 12, "failures": 0},
         "reports": [],
         "counters": {"scrubbed_rows": 300, "store_faults": 1, "memory_faults": 0},
     }
@@ -126,9 +126,14 @@ def test_reports_are_counted_by_kind() -> None:
 
 
 def test_why_a_node_is_not_ready() -> None:
-    store = {"state": "failing", "error": "disk full", "pending": 3, "commits": 1, "failures": 2}
+    store = {"state": "failing", "error": "disk full", "doubted": True, "pending": 3, "commits": 1, "failures": 2}
     bad = status(store=store, current=False)
     first, second = reasons_not_ready(bad)
     assert first == "the store does not take writes: disk full"
     assert "first session" in second
-    assert {"kvnode_ready 0", "kvnode_store_healthy 0", "kvnode_store_failures_total 2"} <= set(samples(bad))
+    assert {
+        "kvnode_ready 0",
+        "kvnode_store_healthy 0",
+        "kvnode_store_doubted 1",
+        "kvnode_store_failures_total 2",
+    } <= set(samples(bad))
