@@ -196,6 +196,8 @@ def test_status(kv: Kv, fake: FakeClient) -> None:
     out = kv("status").out
     assert "node a of cluster kvnode: current\n3 entries, 1 conflicts, 2 tombstones, 0 quarantined\n" in out
     assert "store failing: disk full\n" in out
+    fake.answer = {**STATUS, "store": {"state": "ok", "doubted": True}}
+    assert "store ok; it lost something that no peer has made up for yet\n" in kv("status").out
     assert "\x1b" not in out
     rows = [line.split() for line in out.splitlines()]
     assert ["b", "linked", "0", "h:1"] in rows
