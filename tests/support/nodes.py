@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 import anyio
 
+from kvnode.cli.dump import dump_row
+from kvnode.cli.render import canonical_json
 from kvnode.client import Client, KvError, connect
-from kvnode.core.ticks import Dot
 from kvnode.testing.processes import NodeProcess
 from kvnode.testing.proxy import ProxyThread, proxy_thread
 
@@ -53,25 +54,31 @@ def linked(node: NodeProcess) -> set[str]:
     return {peer["name"] for peer in status(node)["peers"] if peer["state"] == "linked"}
 
 
-async def _rows(kv: Client) -> list[tuple[str, frozenset[Dot]]]:
-    async with kv.tree() as rows:
-        return [(str(row.path), row.dots) async for row in rows]
+async def _dump(kv: Client) -> str:
+    rows, lines, now_ms = kv.dump(), [], time.time_ns() // 1_000_000
+    async with rows:
+        async for row in rows:
+            if (line := dump_row(row.key, row.record, now_ms)) is not None:
+                lines.append(canonical_json(line))
+    return "\n".join(lines)
+
+
+def dump_of(node: NodeProcess) -> str:
+    """What ``kv dump`` prints, without the cost of a command."""
+    return ask(node, _dump)
 
 
 def equal_dumps(*nodes: NodeProcess) -> str:
-    """Wait until all nodes have the same; gives the dump, which is byte-equal on each. (Between two looks a node that
-    has just been linked may rewrite its own record.)
-    """
-    dumps: list[str] = []
+    """Wait until all nodes have the same; gives the dump, which is byte-equal on each."""
+    found: set[str] = set()
 
     def are_equal() -> bool:
-        if len({str(ask(node, _rows)) for node in nodes}) > 1:
-            return False
-        dumps[:] = [node.dump() for node in nodes]
-        return len(set(dumps)) == 1
+        found.clear()
+        found.update(map(dump_of, nodes))
+        return len(found) == 1
 
     wait_for(are_equal, "equal dumps")
-    return dumps[0]
+    return found.pop()
 
 
 def values(dump: str) -> dict[str, list[Any]]:
