@@ -2,11 +2,13 @@
 
 Both halves are the real ones: the node's :class:`~kvnode.node.watching.WatchStream` and the client's
 :class:`~kvnode.client.mirror.Mirror`, with bytes between them. What the client is told is checked as it comes (no
-duplicate, no step back without a gap that was told) and at the end (it shows what the node shows).
+duplicate, no step back without a gap that was told, nothing left out while connected, no marker before its time) and
+at the end (it shows what the node shows).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -16,8 +18,9 @@ from kvnode.client.mirror import Item, Mirror
 from kvnode.client.protocol import DELTA, FULL, RESET, Begin, Marker, Message, Ranges, Rows
 from kvnode.client.wire import cost_of, decode_answer, encode_part, known_of
 from kvnode.core.effects import Notify
+from kvnode.core.entry import Siblings
 from kvnode.core.path import Path
-from kvnode.core.ticks import Dot
+from kvnode.core.ticks import Dot, Known
 from kvnode.node.requests import obtainable
 from kvnode.node.rows import RowEncoder, Scope
 from kvnode.node.watching import WatchStream
@@ -50,6 +53,12 @@ class Watcher:
         self._connection = 0
         self._arrives = 0
         self._in_gap = False
+        self._live = False
+        """Whether the node is behind its marker, so that every change counts."""
+        self._owed: dict[bytes, deque[frozenset[Dot]]] = {}
+        """Changes that are yet to come."""
+        self._promised: dict[bytes, frozenset[Dot]] = {}
+        """What the node showed when the pass under way began."""
         self._told: dict[bytes, Reading] = {}
         self._past: dict[bytes, set[Dot]] = {}
 
@@ -79,14 +88,26 @@ class Watcher:
         if not ready and self._world.now < deadline:
             self._world.after(_POLL_MS, self._begin, connection, context, mirrored, deadline)
         elif not ready:
-            self._to_node(connection, lambda: stream.begin(RESET, reason="the node is behind"))
+            self._to_node(connection, lambda: self._open(stream, RESET, None))
         else:
-            self._to_node(connection, lambda: stream.begin(DELTA if mirrored else FULL, known))
+            self._to_node(connection, lambda: self._open(stream, DELTA if mirrored else FULL, known))
+
+    def _open(self, stream: WatchStream, kind: int, context: Known | None) -> None:
+        stream.begin(kind, context, "the node is behind" if kind == RESET else "")
+        self._promised = self._shown()
+
+    def _shown(self) -> dict[bytes, frozenset[Dot]]:
+        """What the node shows, but for what the clock decides."""
+        tree = self._process.replica.tree.scan() if self._process is not None else ()
+        return {k: frozenset(v.dot for v in s if not v.is_tombstone) for k, s in tree if not _expires(s)}
 
     def disconnect(self) -> None:
         """The connection is gone, with what was under way."""
         self._connection += 1
         self._process = self._stream = None
+        self._promised.clear()
+        self._owed.clear()
+        self._live = False
 
     def lost(self, process: Process) -> None:
         """A process ended."""
@@ -110,6 +131,11 @@ class Watcher:
         """A path changed at a node."""
         if process is self._process and self._stream is not None:
             self._stream.notify(effect.key, effect.siblings)
+            if self._live and not self._latest and not _expires(effect.siblings):
+                owed = self._owed.setdefault(effect.key, deque())
+                reading = frozenset(v.dot for v in effect.siblings if not v.is_tombstone)
+                if reading != (owed[-1] if owed else self._dots(effect.key)):
+                    owed.append(reading)
 
     def pump(self, process: Process) -> None:
         """Let the node send what its credits allow."""
@@ -122,6 +148,9 @@ class Watcher:
         payload = encode_part(message)
         self._arrives = max(self._arrives, self._world.now + self._rng.choice((0, 1, 10, 100)))
         self._world.at(self._arrives, self._receive, self._connection, payload)
+        if isinstance(message, Begin) or (isinstance(message, Marker) and message.whole):
+            self._live = isinstance(message, Marker)
+            self._owed.clear()
         return len(payload)
 
     # -- the client's side -----------------------------------------------------------------------------------
@@ -144,6 +173,8 @@ class Watcher:
             self._take(item)
         if again:
             self._to_node(connection, self._resync)
+        elif isinstance(message, Marker) and message.whole:
+            self._check_promise()
 
     def _grant(self, connection: int, credits: int) -> None:
         stream = self._stream
@@ -152,7 +183,7 @@ class Watcher:
 
     def _resync(self) -> None:
         if self._stream is not None:
-            self._stream.begin(FULL)
+            self._open(self._stream, FULL, None)
 
     def _take(self, item: Item) -> None:
         """What the application hears."""
@@ -170,12 +201,13 @@ class Watcher:
         if self._told.get(key, (frozenset(), False, None)) == reading:
             self._broken(f"was told twice of {item.path}: {_text(item.dots)}")
         self._check_direction(key, item)
+        self._check_order(key, item)
         self._told[key] = reading
 
     def _check_direction(self, key: bytes, item: Change) -> None:
         """A reading never goes back to what was superseded, unless a gap was told."""
         ledger = self._world.ledger
-        before = self._told[key][0] if key in self._told else frozenset()
+        before = self._dots(key)
         past = self._past.setdefault(key, set())
         newer = ledger.past_of(item.dots)
         back = sorted(d for d in (item.dots - before) & past if not self._may_return(d, beside=d in newer))
@@ -184,6 +216,27 @@ class Watcher:
         past |= newer
         if not self._in_gap:  # what a node that is behind does not have yet will come again
             past |= {d for d in before - item.dots if d in ledger.writes}
+
+    def _check_order(self, key: bytes, item: Change) -> None:
+        """While connected nothing is left out: each change of a path is told, one after the other."""
+        owed = self._owed.get(key, deque())
+        if item.dots in owed:
+            if owed[0] != item.dots:
+                self._broken(f"was told of {_text(item.dots)} at {item.path}, and not of {_text(owed[0])} before")
+            owed.popleft()
+
+    def _check_promise(self) -> None:
+        """The marker came: all that the node showed when it began, and still shows, was told."""
+        now = self._shown()
+        for key, dots in self._promised.items():
+            lacking = sorted((dots & now.get(key, frozenset())) - self._dots(key))
+            if lacking:
+                self._broken(f"got a marker before {lacking[0]} at {Path.from_key(key)}")
+        self._promised.clear()
+
+    def _dots(self, key: bytes) -> frozenset[Dot]:
+        """What was told of a path."""
+        return self._told[key][0] if key in self._told else frozenset()
 
     def _may_return(self, dot: Dot, *, beside: bool) -> bool:
         """Whether nodes may rightly differ about it: volatile, by the clock, or blurred. `beside` what superseded it,
@@ -203,13 +256,11 @@ class Watcher:
         process = self._process
         if process is None:
             return
-        tree, wall = process.replica.tree, process.now().wall
-        shown = {
-            key: frozenset(v.dot for v in siblings if not v.is_gone(wall))
-            for key, siblings in tree.scan()
-            if all(v.expiry is None for v in siblings)
-        }
-        told = {key: dots for key, (dots, _, _) in self._told.items() if all(v.expiry is None for v in tree.get(key))}
+        tree, shown = process.replica.tree, self._shown()
+        for key, owed in self._owed.items():
+            if owed and not _expires(tree.get(key)):
+                self._broken(f"was never told of {_text(owed[0])} at {Path.from_key(key)}")
+        told = {key: dots for key, (dots, _, _) in self._told.items() if not _expires(tree.get(key))}
         for key in sorted(shown.keys() | told.keys()):
             if shown.get(key, frozenset()) != told.get(key, frozenset()):
                 was, has = _text(told.get(key, frozenset())), _text(shown.get(key, frozenset()))
@@ -217,6 +268,10 @@ class Watcher:
 
     def _broken(self, text: str) -> None:
         self._world.broken("watcher", f"watcher {self._number} {text}")
+
+
+def _expires(siblings: Siblings) -> bool:
+    return any(v.expiry is not None for v in siblings)
 
 
 def _text(dots: frozenset[Dot]) -> str:
