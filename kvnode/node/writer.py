@@ -79,6 +79,7 @@ class Writer:
         self._failing: Final = failing
         self._limiter = anyio.CapacityLimiter(1)
         self._pending: list[Persist] = []
+        self._under_way = 0
         self._jobs: deque[_Job] = deque()
         self._wake = anyio.Event()
         self._ending = False
@@ -110,8 +111,8 @@ class Writer:
 
     @property
     def pending(self) -> int:
-        """Transactions that are not durable yet."""
-        return len(self._pending)
+        """Transactions that are not durable yet, those of a commit under way included."""
+        return len(self._pending) + self._under_way
 
     def add(self, persist: Persist) -> None:
         """Have it stored, behind everything before it."""
@@ -188,6 +189,7 @@ class Writer:
         batch, self._pending = self._pending, []
         if len(batch) > MERGE_ABOVE:
             batch = [merged(batch)]
+        self._under_way = len(batch)
         try:
             await self._off_loop(partial(self._store.commit, batch))
         except StoreError as err:
@@ -195,6 +197,8 @@ class Writer:
             self._pending = [merged([*batch, *self._pending])]
             self._set_failure(str(err) or type(err).__name__)
             return False
+        finally:
+            self._under_way = 0
         self.commits += 1
         self.rows += sum(len(p.rows) for p in batch)
         self._set_failure(None)

@@ -11,11 +11,13 @@ import pytest
 from kvnode.client import Client, connect, session
 from kvnode.client.comparing import Comparison, Difference, compare, differences
 from kvnode.client.errors import Refused
+from kvnode.client.inspect_protocol import Held
 from kvnode.client.items import ABSENT
 from kvnode.client.protocol import Message
 from kvnode.client.session import Session
 from kvnode.core.path import ROOT, Path
 from kvnode.core.replica import Replica
+from kvnode.node.inspecting import Inspector
 from kvnode.node.loading import take_in
 from kvnode.testing.inprocess import running_node
 from kvnode.testing.served import FAST, ServedNode
@@ -126,11 +128,13 @@ async def test_what_has_become_equal_meanwhile_is_left_out() -> None:
 
 
 async def test_many_large_differences_come_in_parts() -> None:
-    async with two() as (_, _, a, b):
+    async with two() as (node, _, a, b):
         for n in range(20):
             await a.set(f"x.n{n}", "v" * 20_000)
         _, rows = await diff(a, b, "x")
         assert len(rows) == 20
+        keys = tuple(row.path.key for row in rows)
+        assert len(await Inspector(node.driver).held(Held(1, ("x",), keys), "")) < 10
 
 
 async def test_waiting_for_what_is_on_its_way() -> None:

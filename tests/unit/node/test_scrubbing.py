@@ -9,6 +9,7 @@ from pathlib import Path as FilePath
 
 import anyio
 import pytest
+from msgspec import structs
 
 from kvnode.codec.values import pack
 from kvnode.core.effects import Change, Now
@@ -19,7 +20,7 @@ from kvnode.core.tree import KEY_END
 from kvnode.node import acks, scrubbing
 from kvnode.node.driver import Driver
 from kvnode.node.scrubbing import Scrubber
-from kvnode.store.base import StoreDamaged
+from kvnode.store.base import StoreDamaged, StoreFull
 from kvnode.store.sqlite import SqliteStore
 from kvnode.testing.inprocess import eventually
 from tests.support.strangers import version
@@ -134,14 +135,14 @@ async def test_a_row_of_what_is_gone_is_removed(tmp_path: FilePath) -> None:
         assert b.stored(gone) is None
 
 
-async def test_damage_in_memory_is_told_and_not_written(tmp_path: FilePath) -> None:
+@pytest.mark.parametrize("readable", [True, False])
+async def test_damage_in_memory_is_told_and_not_written(tmp_path: FilePath, readable: bool) -> None:
     """A bit of a body flips: the record on disk is the good one."""
     async with bench(tmp_path) as b:
         good = b.stored(PATH.key)
         (held,) = b.replica.tree.get(PATH.key)
-        body = bytearray(held.body)
-        body[-4] ^= 1
-        held.body = bytes(body)
+        flipped = structs.replace(held.details, author="~")
+        held.body = Version.make(held.dot, {}, flipped).body if readable else b"\xc1" + held.body
         await b.scrubber.round()
         store_faults, memory_faults = b.faults
         assert store_faults == 0
@@ -165,6 +166,21 @@ async def test_what_is_being_written_is_not_damaged(tmp_path: FilePath) -> None:
             await b.scrubber.round()
             stop.set()
         assert b.faults == (0, 0)
+
+
+async def test_what_cannot_be_written_is_not_damaged(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full: it holds what was acknowledged, memory is ahead of it."""
+    async with bench(tmp_path) as b:
+
+        def full(batches: object) -> None:
+            raise StoreFull("kv.sqlite", "no room")
+
+        monkeypatch.setattr(b.store, "commit", full)
+        await b.driver.propose([Change(PATH, pack("new"))], acks.MEMORY, 20)
+        await eventually(lambda: b.driver.store.failure is not None)
+        await b.scrubber.round()
+        assert b.faults == (0, 0)
+        monkeypatch.undo()
 
 
 async def test_a_store_that_cannot_be_read_is_reported(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from kvnode.client.errors import AckTimeout, KvError, Refused
-from kvnode.core.effects import Now
+from kvnode.client.errors import AckTimeout, CasFailed, KvError, Refused
+from kvnode.client.inspect_protocol import Aside
+from kvnode.codec.values import pack
+from kvnode.core.effects import Change, Now, Wrote
 from kvnode.core.path import Path
 from kvnode.core.replica import Replica
 from kvnode.core.ticks import Dot
+from kvnode.node.acks import AckLevel
+from kvnode.node.setaside import SetAside
 from kvnode.store.memory import MemoryDisk
-from kvnode.testing.inprocess import running_node
+from kvnode.testing.inprocess import eventually, running_node
 from kvnode.testing.served import ServedNode, served_client
 from tests.support.strangers import Z, version
 
@@ -75,6 +80,22 @@ async def test_another_value_in_the_meantime_is_not_written_over_unless_forced()
         assert await kv.inspection.quarantine() == []
 
 
+async def test_nor_is_one_that_comes_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served_client() as (node, kv):
+        await set_aside(node, "x", 1)
+        propose = node.driver.propose
+
+        async def after_another(changes: Sequence[Change], ack: AckLevel, timeout_s: float) -> list[Wrote]:
+            await propose([Change(Path.parse("x"), pack(2))], ack, timeout_s)
+            return await propose(changes, ack, timeout_s)
+
+        monkeypatch.setattr(node.driver, "propose", after_another)
+        with pytest.raises(CasFailed):
+            await kv.inspection.restore(1)
+        assert (await kv.get("x")).value == 2
+        assert len(await kv.inspection.quarantine()) == 1
+
+
 async def test_a_value_that_is_there_again_needs_no_write() -> None:
     async with served_client() as (node, kv):
         await set_aside(node, "x", 1)
@@ -115,8 +136,7 @@ async def test_discarding() -> None:
         assert await kv.inspection.discard(None) == 3
         assert await kv.inspection.quarantine() == []
         assert (await kv.status())["reports"] == []
-        await node.set("z", 1)
-        assert node.disk.quarantine == {}
+        await eventually(lambda: node.disk.quarantine == {})
 
 
 async def test_a_large_quarantine_comes_in_parts() -> None:
@@ -125,6 +145,7 @@ async def test_a_large_quarantine_comes_in_parts() -> None:
             await set_aside(node, f"x{tick}", "v" * 10_000, tick=tick)
         rows = await kv.inspection.quarantine()
         assert [row.number for row in rows] == list(range(1, 31))
+        assert len(await SetAside(node.driver).list(Aside(1), "")) < 10
 
 
 @pytest.mark.parametrize("call", ["set_aside", "restore"])

@@ -12,10 +12,12 @@ import pytest
 from kvnode.client import Client, connect
 from kvnode.client.errors import NotFound
 from kvnode.client.inspect_protocol import Verified
+from kvnode.core.compare import Narrowing
 from kvnode.core.effects import Now
 from kvnode.core.messages import PrintAsk, PrintTell
 from kvnode.core.path import Path
 from kvnode.core.replica import Replica
+from kvnode.core.tree import KEY_END
 from kvnode.node import acks, verifying
 from kvnode.node.loading import take_in
 from kvnode.store.base import StoreFull
@@ -127,6 +129,25 @@ async def test_a_change_between_the_looks_proves_nothing(monkeypatch: pytest.Mon
             stop.set()
         assert found.result == "diverged", "writes elsewhere do not hide it"
         assert ("room1", "n4") in found.paths
+
+
+@pytest.mark.parametrize(("last", "result"), [([], "equal"), ([(1, 4)], "diverged")])
+async def test_only_the_same_difference_twice_is_one(
+    monkeypatch: pytest.MonkeyPatch, last: list[tuple[int, int]], result: str
+) -> None:
+    """The same key may differ in another way each time: then something was on its way again."""
+    looks = [[(1, 2)], [(1, 3)], [(1, 4)], last]
+    async with cluster() as (a, _, kv):
+        assert a.peers is not None
+
+        async def walk(*_: object) -> Narrowing:
+            made = Narrowing(b"", KEY_END, 10)
+            made.differing.update((Path.parse("k").key, prints) for prints in looks.pop(0))
+            return made
+
+        monkeypatch.setattr(a.peers.verifier, "_walk", walk)
+        (found,) = await verify(kv)
+        assert (found.result, looks) == (result, [])
 
 
 async def test_who_is_not_linked_is_listed() -> None:
