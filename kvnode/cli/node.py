@@ -22,6 +22,7 @@ node: Final = KvGroup(
     lazy={
         "run": Lazy("node:run", "Run a node in the foreground."),
         "status": Lazy("status:status", "Show the node, its peers and its counts."),
+        "find": Lazy("find:find", "List the nodes that announce themselves on the local network."),
         "install": Lazy("install:install", "Let systemd run a node."),
         "uninstall": Lazy("install:uninstall", "Stop a node's service and remove it."),
         "retire": Lazy("node:retire", "Take a node that will not come back out of the cluster."),
@@ -45,6 +46,7 @@ SETTINGS: Final = {
     "peers": "peer",
     "advertise": "advertise",
     "discover": "discover",
+    "mdns": "mdns",
     "insecure": "insecure",
     "socket": "socket",
     "http": "http",
@@ -84,6 +86,7 @@ def _limit_options(callback: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--peer", multiple=True, metavar="HOST:PORT", help="Another node; once for each. One is enough.")
 @click.option("--advertise", multiple=True, metavar="HOST:PORT", help="Announce this address (default: found out).")
 @click.option("--discover/--no-discover", default=None, help="Dial nodes that others announce, too (default).")
+@click.option("--mdns", is_flag=True, default=None, help="Announce it by mDNS; only where links are encrypted.")
 @click.option("--config", type=click.Path(dir_okay=False, path_type=FilePath), metavar="FILE", help="A YAML file.")
 @click.option("--insecure", is_flag=True, help="Allow a --listen address that others can reach, unencrypted.")
 @click.option("--http", metavar="HOST:PORT", help="Serve health and metrics here; loopback only (default: none).")

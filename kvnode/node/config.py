@@ -44,6 +44,7 @@ class NodeConfig:
     peers: tuple[str, ...] = ()
     advertise: tuple[str, ...] = ()
     discover: bool = True
+    mdns: bool = False
     insecure: bool = False
     socket: str = "auto"
     http: str = "none"
@@ -56,6 +57,11 @@ class NodeConfig:
     def data_dir(self) -> Path | None:
         """The folder of the store; None for a store in memory."""
         return None if self.store == "memory" else Path(self.data)
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether links to this node are encrypted; they cannot be yet."""
+        return False
 
     @property
     def listen_address(self) -> Address:

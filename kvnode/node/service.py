@@ -34,7 +34,7 @@ from kvnode.data.versions import installed_version
 from kvnode.store.base import Store, StoreError
 from kvnode.store.memory import MemoryStore
 from kvnode.store.sqlite import SqliteStore
-from kvnode.transport.address import Address
+from kvnode.transport.address import Address, parse_address
 from kvnode.transport.base import Connection, Listener, ListenFailed
 from kvnode.transport.tcp import TcpTransport
 
@@ -49,6 +49,7 @@ from .health import Probes, serve_health
 from .history import keep_swept
 from .inspecting import Inspector
 from .leases import keep_leases
+from .mdns import announced
 from .metrics import metrics_of, reasons_not_ready
 from .partitions import keep_partitions
 from .peers import Peers
@@ -131,6 +132,8 @@ class Node:
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._drive)
             await self._start_health(tasks)
+            if self.config.mdns:
+                await tasks.start(self._be_found)
             tasks.start_soon(self._announce)
             tasks.start_soon(self._troubles.run)
             tasks.start_soon(self.peers.run)
@@ -223,6 +226,14 @@ class Node:
                 await self.driver.call(self._set_addresses)
                 await self._local_host.wait()
                 await anyio.sleep(ANNOUNCE_DELAY_S)
+
+    async def _be_found(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Announce the node by mDNS, where links are encrypted. Raises StartError."""
+        hosts = [parse_address(text).host for text in self._own_addresses()]
+        config = self.config
+        async with announced(config.name, config.cluster, hosts, self.address.port, encrypted=config.encrypted):
+            task_status.started()
+            await anyio.sleep_forever()
 
     def _set_addresses(self, replica: Replica, now: Now) -> None:
         replica.set_addresses(self._own_addresses(), now)

@@ -253,6 +253,11 @@ def _cross_checks(config: NodeConfig) -> Iterator[tuple[str, str]]:
             f"expected a loopback address, because {config.listen_address.host} is open to the network and links are "
             f"not encrypted yet; --insecure (insecure: true) allows it",
         )
+    if config.mdns and not config.encrypted:
+        yield (
+            "mdns",
+            "expected false, because a node announces itself only where links are encrypted, and they are not yet",
+        )
     if config.http_address is not None and not config.http_address.is_loopback:
         yield "http", f"expected a loopback address such as 127.0.0.1:27591, found {config.http!r}"
 

@@ -56,7 +56,7 @@ def _command(words: tuple[str, ...]) -> click.Command:
 
 def test_the_commands_that_were_promised_are_there() -> None:
     promised = "get set delete list tree watch dump load status gc demo completion node/run node/status node/retire"
-    promised += " history why undo partitions/list partitions/show"
+    promised += " history why undo partitions/list partitions/show node/find"
     promised += " conflicts/list conflicts/show conflicts/resolve event/send event/watch"
     assert {tuple(words.split("/")) for words in promised.split()} <= set(ALL)
 
