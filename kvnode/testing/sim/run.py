@@ -127,8 +127,9 @@ def come_to_rest(world: World) -> None:
 
 
 def _activity(world: World) -> tuple[int, ...]:
+    """What a cluster at rest does not do. It may ask for single paths now and then: those in conflict with a delete."""
     sent = world.watch.sent_kinds
-    return (world.watch.persists, *(sent.get(k, 0) for k in ("Versions", "PathAsk", "Digest", "PrintAsk")))
+    return (world.watch.persists, *(sent.get(k, 0) for k in ("Versions", "Digest", "PrintAsk")))
 
 
 def _unretire(world: World) -> None:
