@@ -39,6 +39,9 @@ def main(argv: list[str] | None = None) -> int:
         _say(f"no namespaces: {why_not()}")
     folder = Path(tempfile.mkdtemp(prefix="kv-torture-")) if args.folder is None else args.folder
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        _say(f"{folder} is not empty: the stores of another run would be taken for this one's; give a new folder")
+        return 2
     options = {"use_uvloop": importlib.util.find_spec("uvloop") is not None}
     began = time.monotonic()
 

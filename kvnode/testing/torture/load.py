@@ -183,8 +183,11 @@ class Load:
         await self._client.read(self._shared())
 
     async def _compare_and_set(self) -> None:
+        """Now and then with a pause in between, so that something else comes first."""
         path = self._shared()
         dots = await self._client.read(path)
+        if self._rng.random() < 0.5:
+            await anyio.sleep(self._rng.uniform(0, 10 * self._pause_s))
         if dots is not None:
             value = None if dots and self._rng.random() < 0.2 else self._client.value()
             await self._client.write(WriteOf(path, value, dots), ack=self._ack())

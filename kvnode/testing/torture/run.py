@@ -15,7 +15,7 @@ from typing import Any, Final
 import anyio
 from anyio.to_thread import run_sync
 
-from .checker import Violation, check
+from .checker import Violation, check, different_words
 from .checker.evidence import parse_dump
 from .cluster import Cluster, is_quiet, running_cluster
 from .faults import Faults
@@ -181,14 +181,13 @@ class _Run:
         while True:
             report.statuses = {hand.node: await hand.client.status() for hand in hands}
             report.quiet_s = anyio.current_time() - begin
-            if is_quiet(list(report.statuses.values())):
-                break
-            if report.quiet_s > QUIET_LIMIT_S:
-                report.violations.append(Violation("healing", "the end", "the nodes do not come to agree"))
+            quiet = is_quiet(list(report.statuses.values()))
+            if (quiet and not different_words(report.statuses)) or report.quiet_s > QUIET_LIMIT_S:
                 break
             await anyio.sleep(_POLL_S)
+        if not quiet:
+            report.violations.append(Violation("healing", "the end", "the nodes do not come to agree"))
         report.dumps = await run_sync(self._cluster.dumps)
-        report.statuses = {hand.node: await hand.client.status() for hand in hands}
 
     async def _finish(self, watchers: list[Watcher]) -> None:
         """Give watches the time to end with what their node holds; the checker says whether they do."""

@@ -82,3 +82,9 @@ def test_what_cannot_be_run_is_one_line(
     monkeypatch.setattr(command, "torture", torture)
     assert command.main(["--folder", str(tmp_path)]) == 2
     assert capsys.readouterr().out.endswith(f"not allowed\nsee {tmp_path}\n")
+
+
+def test_an_old_folder_is_refused(capsys: Any, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    assert command.main(["--folder", str(tmp_path)]) == 2
+    assert "is not empty" in capsys.readouterr().out

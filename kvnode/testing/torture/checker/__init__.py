@@ -17,6 +17,7 @@ from .evidence import Evidence
 from .laws import (
     Violation,
     conditions_were_kept,
+    different_words,
     names_are_unique,
     nodes_agree,
     nothing_returns,
@@ -26,7 +27,7 @@ from .laws import (
     watches_are_true,
 )
 
-__all__ = ["Violation", "check"]
+__all__ = ["Violation", "check", "different_words"]
 
 
 def check(

@@ -14,10 +14,8 @@ from kvnode.testing.torture.history import Mark, Seen
 from .causality import Causality
 from .evidence import Evidence, Read, Watch, Write
 
-EQUAL_IN_STATUS: Final = ("cluster", "members", "entries", "current")
-"""What quiet, connected nodes must say alike. Tombstones are forgotten in each node's own time, and so are
-conflicts that only one of them makes.
-"""
+EQUAL_IN_STATUS: Final = ("cluster", "members", "entries", "conflicts", "current")
+"""What quiet, connected nodes must say alike of themselves. Tombstones are forgotten in each node's own time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +62,14 @@ def nodes_agree(evidence: Evidence, statuses: Mapping[str, Mapping[str, Any]]) -
     for node in others:
         if evidence.dumps[node] != evidence.dumps[first]:
             yield Violation("disagreement", f"{first} and {node}", _difference(evidence, first, node))
-    for name in EQUAL_IN_STATUS:
-        said = {node: status.get(name) for node, status in statuses.items()}
-        if len({repr(value) for value in said.values()}) > 1:
-            yield Violation("disagreement", "status", f"{name}: {said}")
+    for name, said in different_words(statuses).items():
+        yield Violation("disagreement", "status", f"{name}: {said}")
+
+
+def different_words(statuses: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What nodes say differently of themselves, by node."""
+    said = {name: {node: status.get(name) for node, status in statuses.items()} for name in EQUAL_IN_STATUS}
+    return {name: words for name, words in said.items() if len({repr(word) for word in words.values()}) > 1}
 
 
 def _difference(evidence: Evidence, one: str, other: str) -> str:
