@@ -98,9 +98,8 @@ class Forget:
         return siblings
 
     def _note_blocked(self, key: bytes, siblings: Siblings, gone_by: int) -> None:
-        durable = _durable(siblings)
-        gone = [v for v in durable if v.is_gone(gone_by)]
-        beside = 0 < len(gone) < len(durable)
+        gone = [v for v in siblings if v.is_gone(gone_by)]
+        beside = 0 < len(gone) < len(siblings)
         if beside:
             marks.hit("forget-blocked-by-sibling")
         if not (beside and any(self.is_stable(v) for v in gone)):

@@ -66,7 +66,19 @@ def _differing(full: list[Process]) -> list[tuple[str, str]]:
                 text = f"{first.label} knows {known.get(inc)} of {inc}, {other.label} {theirs.get(inc)}"
                 out.append(("convergence", text))
         out += [("convergence", text) for text in _dumps(first.label, dump, other.label, dump_of(other))]
+        out += _conflicts(first, other)
     return out
+
+
+def _conflicts(one: Process, other: Process) -> list[tuple[str, str]]:
+    """Nodes that know the same show the same conflicts, also those with a delete, which no dump shows."""
+    a, b = one.replica.state.conflicts.keys(), other.replica.state.conflicts.keys()
+    shown = {one.label: a - b, other.label: b - a}
+    return [
+        ("conflicts", f"only {label} shows a conflict at {Path.from_key(key)}: {process.replica.tree.get(key)!r}")
+        for process, (label, keys) in zip((one, other), shown.items(), strict=True)
+        for key in sorted(keys)
+    ]
 
 
 def _dumps(a: str, one: Dump, b: str, two: Dump) -> list[str]:
