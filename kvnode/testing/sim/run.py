@@ -13,6 +13,7 @@ from kvnode.core import marks
 
 from . import laws
 from .generate import Config, generate
+from .healing import heal
 from .plan import Plan
 from .steps import perform
 from .world import MAX_BROKEN, Broken, Stopped, World
@@ -104,7 +105,7 @@ def _live(world: World) -> None:
     last = max((s.at for s in world.plan.steps), default=0)
     world.run_until(last + _GRACE_MS)
     world.run_until(world.frozen_until + _GRACE_MS)
-    world.heal()
+    heal(world)
     come_to_rest(world)
     laws.check(world)
 

@@ -48,6 +48,7 @@ from kvnode.core.ticks import name_of
 from . import hoststeps, laws
 from .clientsteps import propose
 from .disk import Disk
+from .healing import heal
 from .host import Host, Process
 from .net import Connection
 from .plan import Plan
@@ -125,7 +126,7 @@ class _Player:
     def end(self) -> str | None:
         """The laws at the end."""
         if self.checked:
-            self.world.heal()
+            heal(self.world)
             come_to_rest(self.world)
             laws.check(self.world)
         return "at the end: " + "; ".join(map(str, self.world.brokens)) if self.world.brokens else None

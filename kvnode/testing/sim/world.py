@@ -19,8 +19,7 @@ from .disk import Disk
 from .host import WALL_0, Host, Process
 from .ledger import Ledger
 from .net import QUIET, Connection, Edge, Noise
-from .plan import Plan, connected
-from .releases import TOO_NEW
+from .plan import Plan
 from .watch import Watch
 from .watcher import Watcher
 
@@ -364,40 +363,3 @@ class World:
             for _, version in process.replica.tree.versions():
                 holders.setdefault(version.dot, set()).add((process.label, process.run))
         self.ledger.destroyed(disks, holders, self.wall(latest=True))
-
-    def _gone_for_good(self, host: Host) -> bool:
-        """Whether a host was retired while it was down, and nobody needs it as a way to others."""
-        if host.name not in self.retired or host.process is not None or host.up_at < self.now + 1_000_000:
-            return False
-        left = [h for h in self.hosts.values() if h is not host and not h.retired]
-        everybody, full = [h.label for h in left], [h.label for h in left if h.view is None]
-        return bool(full) and connected(full, self.edges) and connected(everybody, self.edges)
-
-    def heal(self) -> None:
-        """End all faults: every link up, every host that was not retired up, all clocks about right."""
-        self.healed = True
-        self.log("heal")
-        self.noise = QUIET
-        for host in list(self.hosts.values()):
-            if host.label != host.name:
-                self.end_clone(host)
-            elif self._gone_for_good(host):
-                host.retired = True
-                self.destroyed()
-            if abs(host.clock_ms) > 25_000:
-                self.set_clock(host, 0)
-            host.sync_ms, host.reading_ms, host.failing = min(host.sync_ms, 200), 0, ""
-            if host.release == TOO_NEW:
-                host.release = 0
-                self.crash(host, len(host.disk.staged))
-        for edge in self.edges.values():
-            edge.down, edge.blocked, edge.extra_ms = 0, [0, 0], [0, 0]
-            for conn in edge.conns:
-                conn.flush(0)
-                conn.flush(1)
-            self.dial_later(edge)
-        for host in self.hosts.values():
-            if not host.retired:
-                self.start(host)
-        for watcher in self.watchers.values():
-            watcher.come_back()
