@@ -355,7 +355,7 @@ class Session:
         node = self.node
         if node is None or is_served(needs, node):
             return None
-        return error("too_old", f"the node {node.name} is too old for {needs.what!r}; upgrade it, or ask a newer one")
+        return error("too_old", f"the node {node.name} is too old for {needs.what}; upgrade it, or ask a newer one")
 
     def forget(self, id: int, *, cancel: bool) -> None:
         """A stream is over; `cancel` if the node does not know."""

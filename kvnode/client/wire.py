@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import ClassVar, Final, NamedTuple, get_args
 
@@ -11,8 +11,9 @@ import msgspec
 from kvnode.codec.framing import frame
 from kvnode.core.ticks import Known, Ticks, is_incarnation
 
-from .inspect_protocol import InspectRequest
-from .protocol import PROTOCOL_MAX, PROTOCOL_MIN, Answer, Batch, ClientHello, Message, Ranges, Request, ServerHello
+from . import inspect_protocol as ip
+from . import protocol as p
+from .protocol import PROTOCOL_MAX, PROTOCOL_MIN, Answer, ClientHello, Message, Ranges, Request, ServerHello
 
 FIRST_TAG: Final = 64
 """Tags of clients' messages start here."""
@@ -32,7 +33,7 @@ class TooOld(WireError):
 
 encode_part: Final = msgspec.msgpack.Encoder().encode
 """Encode a part of a message, to be put in as :class:`msgspec.Raw`."""
-AnyRequest = Request | InspectRequest
+AnyRequest = Request | ip.InspectRequest
 _requests: Final[msgspec.msgpack.Decoder[AnyRequest]] = msgspec.msgpack.Decoder(AnyRequest)
 LAST_REQUEST: Final = max(kind.__struct_config__.tag for kind in get_args(AnyRequest))
 """The highest tag of a request, for the node's hello."""
@@ -124,16 +125,32 @@ class Needs(NamedTuple):
     tag: int
     feature: str
     what: str
-    """The request or the feature, for people."""
+    """What that is, for people: the node is too old for it."""
+
+
+NEWER: Final[Mapping[type[Message], str]] = {
+    p.Backup: "backups",
+    p.Compact: "compacting its store",
+    ip.History: "history",
+    ip.Prints: "comparing",
+    ip.Held: "comparing",
+    ip.Lacks: "comparing",
+    ip.Verify: "verifying",
+    ip.Aside: "showing its quarantine",
+    ip.Restore: "giving back from its quarantine",
+    ip.Discard: "emptying its quarantine",
+    ip.Diagnose: "diagnosing itself",
+}
+"""The requests that not every version takes, in words."""
 
 
 def needs_of(request: Message) -> Needs:
     """What a node needs to understand this request as it is meant."""
-    tag, name = request.__struct_config__.tag, type(request).__name__.lower()
+    tag = request.__struct_config__.tag
     assert isinstance(tag, int)
-    if isinstance(request, Batch) and any(op.ttl_ms is not None for op in request.ops):
+    if isinstance(request, p.Batch) and any(op.ttl_ms is not None for op in request.ops):
         return Needs(tag, LEASES, LEASES)
-    return Needs(tag, "", name)
+    return Needs(tag, "", NEWER.get(type(request), ""))
 
 
 def is_served(needs: Needs, node: ServerHello) -> bool:

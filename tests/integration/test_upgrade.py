@@ -173,7 +173,7 @@ def test_a_new_kv_gets_on_with_an_old_node_and_says_what_it_cannot_do(old: dict[
     with NodeProcess("a", tmp_path, env=old) as node:
         talk(run_kv, {}, node)
         with pytest.raises(
-            Refused, match="the node a is too old for 'compact'; upgrade it, or ask a newer one"
+            Refused, match="the node a is too old for compacting its store; upgrade it, or ask a newer one"
         ) as told:
             ask(node, lambda kv: kv.compact())
         assert told.value.code == "too_old"

@@ -225,6 +225,12 @@ def test_a_hello_says_what_is_served() -> None:
     assert all(wire.is_served(wire.needs_of(request), new) for request in requests)
 
 
+def test_every_request_that_came_later_has_words_for_people() -> None:
+    later = {kind for kind in get_args(wire.AnyRequest) if kind.__struct_config__.tag > p.REQUESTS_OF_0_1}
+    assert wire.NEWER.keys() == later
+    assert all(wire.NEWER.values())
+
+
 def test_tags_of_requests_only_go_up() -> None:
     """The highest tag tells a client all that a node takes."""
     tags = [kind.__struct_config__.tag for kind in get_args(wire.AnyRequest)]
