@@ -61,7 +61,7 @@ async def read_all(session: Session) -> dict[Rom, float]:
     for bus in set(found.values()):
         await session.convert(bus)
     await anyio.sleep(CONVERSION_S * 1.5)
-    return {rom: parse_temperature(await session.latest(bus, rom)) for rom, bus in found.items()}
+    return {rom: parse_temperature(await session.read(bus, rom, "latesttemp")) for rom, bus in found.items()}
 
 
 async def test_a_scan_finds_the_sensors_and_a_poll_their_temperatures(server: Counterpart):
@@ -81,7 +81,7 @@ async def test_a_single_measurement(server: Counterpart):
 async def test_a_device_that_is_not_there(pluggable: Counterpart):
     async with session_with(pluggable) as session:
         with pytest.raises(DeviceError):
-            await session.latest("/bus.0", Rom.parse("28.0000000000FF"))
+            await session.read("/bus.0", Rom.parse("28.0000000000FF"), "latesttemp")
         assert (await session.scan()).keys() == pluggable.roms
 
 
@@ -134,11 +134,11 @@ async def test_unplugging_and_replugging(pluggable: Counterpart):
         bus = (await session.scan())[WARM]
         sensor = pluggable.unplug(WARM)
         with pytest.raises(DeviceError):
-            await session.latest(bus, WARM)
+            await session.read(bus, WARM, "latesttemp")
         assert (await session.scan()).keys() == {COLD}
         pluggable.plug(sensor)
         assert (await session.scan()).keys() == {WARM, COLD}
-        assert parse_temperature(await session.latest(bus, WARM)) == 85.0
+        assert parse_temperature(await session.read(bus, WARM, "latesttemp")) == 85.0
         assert (await read_all(session))[WARM] == 21.4375
 
 
@@ -154,12 +154,12 @@ async def test_an_empty_bus(pluggable: Counterpart):
 async def test_precision_is_set_and_shows(pluggable: Counterpart):
     async with session_with(pluggable) as session:
         bus = (await session.scan())[WARM]
-        assert await session.precision(bus, WARM) == 12
-        await session.set_precision(bus, WARM, 9)
-        assert await session.precision(bus, WARM) == 9
+        assert int(await session.read(bus, WARM, "tempres")) == 12
+        await session.write(bus, WARM, "tempres", b"9")
+        assert int(await session.read(bus, WARM, "tempres")) == 9
         assert (await read_all(session))[WARM] == 21.0
         with pytest.raises(DeviceError):
-            await session.precision(bus, COLD)
+            await session.read(bus, COLD, "tempres")
 
 
 @pytest.mark.owserver

@@ -33,6 +33,8 @@ from kvnode.core.path import Path, PathError
 Spec = TypeVar("Spec")
 
 DEFAULT_FILTER: Final = Filter()
+STALE_HEARTBEATS: Final = 2.2
+"""A value is stale after this many heartbeats: two were missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def read_filter(attributes: dict[str, Any]) -> Filter:
 def stale_after(attributes: dict[str, Any], filter: Filter) -> float:
     """How old a value may become: as configured, else two missed heartbeats and a little."""
     given = attributes.get("stale_after")
-    return filter.heartbeat_s * 2.2 if given is None else float(given)
+    return filter.heartbeat_s * STALE_HEARTBEATS if given is None else float(given)
 
 
 def read_rules(attributes: dict[str, Any]) -> OutputRules:

@@ -28,12 +28,15 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from pyownet import protocol
 
 from kvagents.framework.errors import Failed
-from kvagents.onewire.model import Rom, RomError
+from kvagents.onewire.model import Rom, RomError, family_of
 
 T = TypeVar("T")
 
 CALL_TIMEOUT_S: Final = 5.0
 """How long a server may keep saying that it is still working on one call."""
+
+MAX_HUBS: Final = 4
+"""Hubs behind hubs are followed this deep."""
 
 # What pyownet raises when the peer's bytes make no sense, besides its own errors.
 _GARBAGE: Final = (AssertionError, struct.error, UnicodeError, IndexError)
@@ -93,35 +96,51 @@ class Session:
         self._limiter = anyio.CapacityLimiter(1)
 
     async def scan(self) -> dict[Rom, str]:
-        """Search all buses: the devices found, each with the path of its bus, such as ``/bus.0``."""
+        """Search all buses: the devices found, each with the path of its bus, such as ``/bus.0``.
+
+        What is behind a hub has a longer one, such as ``/bus.0/1F.0011223344AA/main``.
+        """
         entries = await self._directory("/")
-        buses = ["/" + entry.strip("/") for entry in entries if entry.startswith("/bus.")]
+        buses = [("/" + entry.strip("/"), MAX_HUBS) for entry in entries if entry.startswith("/bus.")]
         found: dict[Rom, str] = {}
-        for bus in buses:
-            roms = map(_rom_of, await self._directory(f"/uncached{bus}"))
-            found.update((rom, bus) for rom in roms if rom is not None)
+        while buses:
+            bus, hubs_left = buses.pop(0)
+            for rom in await self._roms(bus):
+                found.setdefault(rom, bus)
+                family = family_of(rom)
+                if hubs_left and family is not None:
+                    buses += [(f"{bus}/{rom}/{branch}", hubs_left - 1) for branch in family.branches]
         return found
+
+    async def _roms(self, bus: str) -> list[Rom]:
+        """The devices of a bus; none of one that has no such branch or whose hub just went away."""
+        try:
+            entries = await self._directory(f"/uncached{bus}")
+        except DeviceError:
+            if bus.count("/") == 1:
+                raise
+            return []
+        return [rom for rom in map(_rom_of, entries) if rom is not None]
+
+    async def alarms(self, bus: str) -> list[Rom]:
+        """The devices of a bus that are in alarm: a conditional search, which takes as long as there are such."""
+        return [rom for rom in map(_rom_of, await self._directory(f"/uncached{bus}/alarm")) if rom is not None]
+
+    async def read(self, bus: str, rom: Rom, name: str) -> bytes:
+        """An attribute of a device."""
+        return await self._read(f"{bus}/{rom}/{name}")
+
+    async def write(self, bus: str, rom: Rom, name: str, data: bytes) -> None:
+        """Write an attribute of a device."""
+        await self._write(f"{bus}/{rom}/{name}", data)
 
     async def convert(self, bus: str) -> None:
         """Start a temperature conversion in all sensors of a bus. Does not wait for its end."""
         await self._write(f"{bus}/simultaneous/temperature", b"1")
 
-    async def latest(self, bus: str, rom: Rom) -> bytes:
-        """The result of a sensor's last conversion."""
-        return await self._read(f"{bus}/{rom}/latesttemp")
-
     async def measure(self, bus: str, rom: Rom, bits: int | None) -> bytes:
         """Make one sensor measure, wait for it, and read it: slow, but owserver powers the bus as it needs."""
         return await self._read(f"{bus}/{rom}/temperature{bits or ''}")
-
-    async def precision(self, bus: str, rom: Rom) -> int:
-        """The resolution a sensor is set to, in bits."""
-        text = (await self._read(f"{bus}/{rom}/tempres")).strip()
-        return int(text) if text.isdigit() else 0
-
-    async def set_precision(self, bus: str, rom: Rom, bits: int) -> None:
-        """Set a sensor's resolution; it is kept in its EEPROM, which wears out."""
-        await self._write(f"{bus}/{rom}/tempres", str(bits).encode())
 
     async def _directory(self, path: str) -> list[str]:
         return await self._call(lambda: list(self._proxy.dir(path, bus=True, timeout=self._timeout_s)))

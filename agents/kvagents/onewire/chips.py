@@ -9,7 +9,7 @@ by the clock given to the constructor.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from kvagents.onewire.model import Rom, crc8
 
@@ -25,6 +25,29 @@ CONVERSION_S: Final = {9: 0.094, 10: 0.188, 11: 0.375, 12: 0.75}
 
 POWER_ON_C: Final = 85.0
 _DEFAULT_LIMITS: Final = (0x4B, 0x46)
+
+
+class OnBus(Protocol):
+    """What a bus master sees of a device of any kind."""
+
+    rom: Rom
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether it answers a conditional search."""
+        ...
+
+    def power_on(self) -> None:
+        """Forget what a loss of power forgets."""
+        ...
+
+    def command(self, data: bytes) -> bytes:
+        """Exchange `data`, whose first byte is the function command; the answer has the same length."""
+        ...
+
+    def poll(self) -> int:
+        """The byte read while something may be going on: zero until it has ended."""
+        ...
 
 
 class Sensor:

@@ -13,10 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from kvagents.framework.binding import STALE_HEARTBEATS, Output, as_path, read_filter, read_rules
 from kvagents.framework.check import Checker
 from kvagents.framework.config import Config, Plan, Problem
+from kvagents.framework.convert import IDENTITY, AttributeProblem, Converter, read_converter
 from kvagents.framework.filter import Filter
-from kvagents.onewire.model import FAMILIES, Rom, RomError, is_thermometer
+from kvagents.onewire.model import FAMILIES, TEMPERATURE, Family, Quantity, Rom, RomError, family_of, is_readable
 from kvnode.core.path import Path, PathError
 
 DEFAULT_PORT: Final = 4304
@@ -31,31 +33,55 @@ _ALMOST_ID: Final = re.compile(r"[0-9A-Fa-f]{2}\.[0-9A-Fa-f.]*")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a device is read and when its value is written."""
+    """How a device is read and set up, and when its value is written.
+
+    `low` and `high` are alarm limits in whole degrees, `set_alarm` is the condition of a switch's alarm.
+    """
 
     interval_s: float = DEFAULT_INTERVAL_S
     precision: int | None = None
     filter: Filter = DEFAULT_FILTER
+    stale_after_s: float | None = None
+    low: int | None = None
+    high: int | None = None
+    set_alarm: str | None = None
+
+    @property
+    def good_s(self) -> float:
+        """How old a value may become."""
+        return self.filter.heartbeat_s * STALE_HEARTBEATS if self.stale_after_s is None else self.stale_after_s
 
 
 DEFAULT_SETTINGS: Final = Settings()
 
+Key = tuple[Rom, str]
+"""What is read: a device, and the name of a quantity."""
+
 
 @dataclass(frozen=True, slots=True)
 class DevicePlan:
-    """One device: where it is configured, which it is, where its value goes."""
+    """One quantity of one device: where it is configured, where its value goes, and where commands come from."""
 
     path: Path
     rom: Rom
-    dest: Path
+    dest: Path | None
     settings: Settings
+    quantity: Quantity = TEMPERATURE
+    converter: Converter = IDENTITY
+    output: Output | None = None
+
+    @property
+    def key(self) -> Key:
+        """The device and the quantity."""
+        return self.rom, self.quantity.name
 
 
 @dataclass(frozen=True, slots=True)
 class ServerPlan:
     """One owserver with the devices configured for it.
 
-    With a `base`, devices that are found without being configured are written below it; not those in `left_out`.
+    With a `base`, devices that are found without being configured are written below it; not those in `left_out`. With
+    `alarm_s`, devices in alarm are searched that often.
     """
 
     host: str
@@ -65,12 +91,16 @@ class ServerPlan:
     base: Path | None = None
     settings: Settings = DEFAULT_SETTINGS
     left_out: frozenset[Rom] = frozenset()
+    alarm_s: float | None = None
 
-    def automatic(self, path: Path, rom: Rom) -> DevicePlan | None:
-        """The plan for a device that was found and is not configured; None if it is not to be read."""
-        if self.base is None or rom in self.left_out or not is_thermometer(rom):
-            return None
-        return DevicePlan(path / str(rom), rom, self.base / str(rom), self.settings)
+    def automatic(self, path: Path, rom: Rom) -> list[DevicePlan]:
+        """The plans for a device that was found and is not configured; none if it is not to be read."""
+        family = family_of(rom)
+        if self.base is None or rom in self.left_out or family is None:
+            return []
+        below = [(q, q.below if len(family.quantities) > 1 else ()) for q in family.quantities]
+        here, dest = path / str(rom), self.base / str(rom)
+        return [DevicePlan(here / more, rom, dest / more, self.settings, q) for q, more in below]
 
 
 def parse_server(text: str) -> tuple[str, int]:
@@ -99,7 +129,7 @@ class _Planner:
         self._bad = {problem.path for problem in self._problems}
         self._devices: dict[Path, list[DevicePlan]] = {}
         self._left_out: dict[Path, set[Rom]] = {}
-        self._seen: dict[tuple[Path, Rom], Path] = {}
+        self._seen: dict[tuple[Path, Key], Path] = {}
         self._dests: dict[Path, Path] = {}
 
     def plan(self) -> Plan[ServerPlan]:
@@ -116,7 +146,7 @@ class _Planner:
         return not any(above in self._bad for above in self._config.chain(path))
 
     def _complain(self, path: Path, message: str, key: str | None = None) -> None:
-        self._problems.append(Problem(path, message, key))
+        self._problems.append(Problem(path, message, key or None))
         self._bad.add(path)
 
     def _entry(self, path: Path) -> None:
@@ -131,7 +161,9 @@ class _Planner:
         except RomError as error:
             return self._complain(path, str(error), "device" if "device" in own else None)
         if rom is not None:
-            self._device(path, rom)
+            self._device(path, path, rom)
+        elif "attr" in own:
+            self._part(path)
         elif path != self._config.root and "server" not in own and not self._config.has_below(path):
             self._complain(path, "this entry is neither a device nor a server, and there is nothing below it")
 
@@ -148,45 +180,97 @@ class _Planner:
                 raise
             return None
 
-    def _device(self, path: Path, rom: Rom) -> None:
+    def _part(self, path: Path) -> None:
+        """An entry below that of its device."""
+        for above in reversed(self._config.chain(path)[:-1]):
+            rom = self._rom(above, self._config.own(above))
+            if rom is not None:
+                return self._device(path, above, rom)
+        self._complain(path, "there is no device to which this belongs, here or in an entry above", "attr")
+
+    def _device(self, path: Path, entry: Path, rom: Rom) -> None:
+        """A device whose own entry is `entry`, or with an ``attr`` that one quantity of it, configured at `path`."""
         server = self._config.above(path, "server") or self._config.root
         attributes = self._config.inherited(path)
         if not attributes.get("enabled", True):
-            self._left_out.setdefault(server, set()).add(rom)
+            if path == entry:
+                self._left_out.setdefault(server, set()).add(rom)
             return
-        if not is_thermometer(rom):
-            known = ", ".join(f"{f.code:02X} ({f.name})" for f in FAMILIES.values() if f.thermometer)
-            return self._complain(path, f"devices of family {rom.family:02X} cannot be read yet; known are {known}")
-        dest = self._dest(path, rom)
-        if dest is None:
-            return
-        other = self._seen.setdefault((server, rom), path)
-        if other != path:
-            return self._complain(path, f"{rom} is configured at {other} already")
-        other = self._dests.setdefault(dest, path)
-        if other != path:
-            return self._complain(path, f"{dest} is the dest of {other} already", "dest")
-        self._devices.setdefault(server, []).append(DevicePlan(path, rom, dest, _settings(attributes)))
+        family = family_of(rom)
+        if family is None or not is_readable(rom):
+            known = ", ".join(f"{f.code:02X} ({f.name})" for f in FAMILIES.values() if f.quantities)
+            return self._complain(path, f"devices of family {rom.family:02X} cannot be read; known are {known}")
+        name = self._config.own(path).get("attr")
+        is_group = name is None and self._config.has_below(path)
+        for quantity in self._quantities(path, family, name):
+            try:
+                point = self._point(path, entry, rom, quantity, family)
+            except AttributeProblem as error:
+                if not (is_group and error.key == "dest"):
+                    self._complain(self._config.above(path, error.key) or path, str(error), error.key)
+                return
+            self._devices.setdefault(server, []).append(point)
 
-    def _dest(self, path: Path, rom: Rom) -> Path | None:
-        giver = self._config.above(path, "dest")
-        if giver is None:
-            self._complain(path, "there is no path to write to, here or in an entry above", "dest")
-            return None
-        try:
-            dest = _as_path(self._config.own(giver)["dest"])
-        except PathError as error:
-            if giver not in self._bad:
-                self._complain(giver, str(error), "dest")
-            return None
-        return dest if giver == path else dest / str(rom)
+    def _quantities(self, path: Path, family: Family, name: str | None) -> Iterable[Quantity]:
+        if name is None:
+            named = {self._config.own(p).get("attr") for p in self._config if p.is_below(path)}
+            return [q for q in family.quantities if q.name not in named]
+        found = family.quantity(name)
+        if found is None:
+            known = ", ".join(q.name for q in (*family.quantities, *family.also))
+            self._complain(path, f"a {family.name} has no {name!r}; it has {known}", "attr")
+            return ()
+        return (found,)
+
+    def _point(self, path: Path, entry: Path, rom: Rom, quantity: Quantity, family: Family) -> DevicePlan:
+        """What is to be done with one quantity. Raises :class:`AttributeProblem`."""
+        attributes = self._config.inherited(path)
+        has_name = "attr" in self._config.own(path)
+        more = quantity.below if len(family.quantities) > 1 else Path()
+        here = path if has_name else path / more
+
+        def where(key: str) -> Path | None:
+            giver = self._config.above(path, key)
+            if giver is None:
+                return None
+            try:
+                base = as_path(self._config.own(giver)[key])
+            except PathError as error:
+                raise AttributeProblem(key, str(error)) from None
+            if giver == path and has_name:
+                return base
+            return base / more if giver in (path, entry) else base / str(rom) / more
+
+        dest, src, state = where("dest"), where("src"), where("state")
+        if src is not None and not quantity.writable and has_name:
+            raise AttributeProblem("src", f"{quantity.name} of a {family.name} cannot be set")
+        output = None
+        if src is not None and quantity.writable:
+            output = Output(
+                here / "src", src, state, read_converter(attributes, both_ways=True), read_rules(attributes)
+            )
+        if dest is None and output is None and (has_name or src is None):
+            raise AttributeProblem("dest", "there is no path to write to, here or in an entry above")
+        converter = read_converter(attributes, both_ways=False)
+        plan = DevicePlan(here, rom, dest, _settings(attributes), quantity, converter, output)
+        self._check_twice(path, plan)
+        return plan
+
+    def _check_twice(self, path: Path, plan: DevicePlan) -> None:
+        server = self._config.above(path, "server") or self._config.root
+        other = self._seen.setdefault((server, plan.key), path)
+        if other != path:
+            raise AttributeProblem("", f"{plan.rom} {plan.quantity.name} is configured at {other} already")
+        other = path if plan.dest is None else self._dests.setdefault(plan.dest, path)
+        if other != path:
+            raise AttributeProblem("dest", f"{plan.dest} is the dest of {other} already")
 
     def _servers(self) -> Iterator[tuple[Path, ServerPlan]]:
         """The servers that have something to do."""
         for path in self._server_paths():
             attributes = self._config.inherited(path)
             try:
-                base = _as_path(attributes["dest"]) if "dest" in attributes else None
+                base = as_path(attributes["dest"]) if "dest" in attributes else None
             except PathError as error:
                 giver = self._config.above(path, "dest") or path
                 if giver not in self._bad:
@@ -209,6 +293,7 @@ class _Planner:
                     base=base,
                     settings=_settings(attributes),
                     left_out=frozenset(self._left_out.get(path, ())),
+                    alarm_s=attributes.get("alarm"),
                 ),
             )
 
@@ -224,15 +309,13 @@ class _Planner:
         return named
 
 
-def _settings(attributes: Mapping[str, Any]) -> Settings:
+def _settings(attributes: dict[str, Any]) -> Settings:
     return Settings(
         interval_s=attributes.get("interval", DEFAULT_INTERVAL_S),
         precision=attributes.get("precision"),
-        filter=Filter(
-            attributes.get("delta", DEFAULT_FILTER.delta), attributes.get("heartbeat", DEFAULT_FILTER.heartbeat_s)
-        ),
+        filter=read_filter(attributes),
+        stale_after_s=attributes.get("stale_after"),
+        low=attributes.get("low"),
+        high=attributes.get("high"),
+        set_alarm=attributes.get("set_alarm"),
     )
-
-
-def _as_path(value: Any) -> Path:
-    return value if isinstance(value, Path) else Path.parse(value)

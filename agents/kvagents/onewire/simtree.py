@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from kvagents.onewire.chips import COPY_SCRATCHPAD, WRITE_SCRATCHPAD, Sensor
+from kvagents.onewire.chips_io import Chip
 from kvagents.onewire.model import FAMILIES, Rom, RomError
 
 UNKNOWN_PATH: Final = 1
@@ -29,10 +31,8 @@ _FIXED: Final = {
     "system/configuration/version": b"3.2p4",
     "simultaneous/temperature": b"0",
 }
-_STANDARD: Final = (
-    *("address", "crc8", "family", "id", "type"),
-    *("latesttemp", "power", "temphigh", "templow", "temperature"),
-)
+_STANDARD: Final = ("address", "crc8", "family", "id", "type")
+_OF_SENSORS: Final = ("latesttemp", "power", "temphigh", "templow", "temperature")
 _WITH_PRECISION: Final = ("fasttemp", "temperature10", "temperature11", "temperature12", "temperature9", "tempres")
 _MEASURE_BITS: Final = {f"temperature{bits}": bits for bits in (9, 10, 11, 12)} | {"fasttemp": 9}
 
@@ -57,31 +57,50 @@ class _Place:
 
 
 class SimulatedBus:
-    """The sensors on the bus and the paths that lead to them. Methods raise :class:`OwError`."""
+    """The devices on the bus and the paths that lead to them. Methods raise :class:`OwError`.
 
-    def __init__(self, sensors: Iterable[Sensor] = ()) -> None:
-        self.sensors: dict[Rom, Sensor] = {s.rom: s for s in sensors}
+    `hubs` are the DS2409 couplers, each with the buses that are its branches.
+    """
 
-    def plug(self, sensor: Sensor) -> None:
-        """Connect a sensor; it comes up with its power-on value."""
+    def __init__(
+        self, sensors: Iterable[Sensor | Chip] = (), hubs: Mapping[Rom, Mapping[str, SimulatedBus]] | None = None
+    ) -> None:
+        self.sensors: dict[Rom, Sensor | Chip] = {s.rom: s for s in sensors}
+        self.hubs = dict(hubs or {})
+
+    def plug(self, sensor: Sensor | Chip) -> None:
+        """Connect a device; a sensor comes up with its power-on value."""
         sensor.power_on()
         self.sensors[sensor.rom] = sensor
 
-    def unplug(self, rom: Rom) -> Sensor:
-        """Disconnect a sensor."""
+    def unplug(self, rom: Rom) -> Sensor | Chip:
+        """Disconnect a device."""
         return self.sensors.pop(rom)
+
+    def _behind_a_hub(self, path: str) -> tuple[SimulatedBus, str, str] | None:
+        """The branch of a hub that `path` leads to, how it leads there, and how it goes on; None if it does not."""
+        parts = [part for part in path.split("/") if part]
+        for at, (name, branch) in enumerate(pairwise(parts)):
+            for rom, branches in self.hubs.items():
+                if name == str(rom) and branch in branches:
+                    here = "/" + "/".join(parts[: at + 2])
+                    return branches[branch], here, "/" + "/".join(parts[at + 2 :])
+        return None
 
     def directory(self, path: str, *, all_entries: bool = False) -> list[str]:
         """What is below `path`, as full paths; directories end with a slash.
 
         `all_entries` adds the branches that are no devices, at the root.
         """
+        if (hub := self._behind_a_hub(path)) is not None:
+            return [f"{hub[1]}{entry}" for entry in hub[0].directory(hub[2])]
         place = self._place(path)
         if place.rom is not None:
             if place.attribute:
                 raise OwError(NOT_A_DIRECTORY if place.attribute in self._attributes(place) else UNKNOWN_PATH)
             return [f"{place.prefix}/{place.rest}/{name}" for name in self._attributes(place)]
         devices = [f"{rom}/" for rom, s in sorted(self.sensors.items()) if s.alarmed or not place.alarm]
+        devices += [f"{rom}/" for rom in sorted(self.hubs) if not place.alarm]
         if place.alarm:
             return [f"{place.prefix}/alarm/{d}" for d in devices]
         if place.rest:
@@ -96,10 +115,14 @@ class SimulatedBus:
 
     def wait_s(self, path: str) -> float:
         """Begin what reading `path` needs and say how long that takes: reading a ``temperature`` measures first."""
+        if (hub := self._behind_a_hub(path)) is not None:
+            return hub[0].wait_s(hub[2])
         place = self._place(path)
         if place.rom is None or not place.attribute.startswith(("temperature", "fasttemp")):
             return 0.0
-        sensor = self.sensors[place.rom]
+        sensor = self.sensors.get(place.rom)
+        if not isinstance(sensor, Sensor):
+            return 0.0
         bits = _MEASURE_BITS.get(place.attribute)
         if bits is not None and sensor.bits != bits:
             _set_precision(sensor, bits)
@@ -108,6 +131,8 @@ class SimulatedBus:
 
     def read(self, path: str) -> bytes:
         """The text of an attribute."""
+        if (hub := self._behind_a_hub(path)) is not None:
+            return hub[0].read(hub[2])
         place = self._place(path)
         if place.rom is None:
             fixed = _FIXED.get(place.rest)
@@ -116,24 +141,33 @@ class SimulatedBus:
             return fixed
         if place.attribute not in self._attributes(place):
             raise OwError(UNKNOWN_PATH if place.attribute else IS_A_DIRECTORY)
+        if place.rom in self.hubs:
+            return _read_standard(place.rom, place.attribute).encode()
         return _read_attribute(self.sensors[place.rom], place.attribute).encode()
 
     def write(self, path: str, data: bytes) -> None:
-        """Write an attribute: start a conversion, set precision or limits."""
+        """Write an attribute: start a conversion, set precision or limits, switch."""
+        if (hub := self._behind_a_hub(path)) is not None:
+            return hub[0].write(hub[2], data)
         place = self._place(path)
         if place.rom is None:
             if place.rest not in _SIMULTANEOUS:
                 raise OwError(READ_ONLY if place.rest in _FIXED else IS_A_DIRECTORY)
             if _number(data):
                 for sensor in self.sensors.values():
-                    sensor.command(b"\x44")
+                    if isinstance(sensor, Sensor):
+                        sensor.command(b"\x44")
             return
         if place.attribute not in self._attributes(place):
             raise OwError(UNKNOWN_PATH if place.attribute else IS_A_DIRECTORY)
+        if place.rom in self.hubs:
+            raise OwError(READ_ONLY)
         _write_attribute(self.sensors[place.rom], place.attribute, data)
 
     def present(self, path: str) -> bytes:
         """The id of the device that `path` leads to, zeros for what is no device."""
+        if (hub := self._behind_a_hub(path)) is not None:
+            return hub[0].present(hub[2])
         place = self._place(path)
         if place.rom is None:
             return bytes(8)
@@ -155,6 +189,8 @@ class SimulatedBus:
         except RomError:
             rom = None
         rest = "/".join(parts)
+        if rom is not None and rom in self.hubs:
+            return _Place(prefix, rest, alarm, rom, "/".join(parts[1:]))
         if rom is None and rest and not _is_known(rest):
             raise OwError(UNKNOWN_PATH)
         if rom is not None and rom not in self.sensors:
@@ -164,9 +200,14 @@ class SimulatedBus:
 
     def _attributes(self, place: _Place) -> tuple[str, ...]:
         assert place.rom is not None
+        device = self.sensors.get(place.rom)
+        if device is None:
+            return (*_STANDARD, *(f"{branch}/" for branch in self.hubs[place.rom]))
+        if not isinstance(device, Sensor):
+            return tuple(sorted((*_STANDARD, *device.names())))
         family = FAMILIES.get(place.rom.family)
-        names = _STANDARD + (_WITH_PRECISION if family is not None and family.has_precision else ())
-        return tuple(sorted(names))
+        more = _WITH_PRECISION if family is not None and family.has_precision else ()
+        return tuple(sorted((*_STANDARD, *_OF_SENSORS, *more)))
 
     @staticmethod
     def _branch(rest: str) -> list[str]:
@@ -181,8 +222,13 @@ def _is_known(rest: str) -> bool:
     return rest in branches or any(f == rest or f.startswith(rest + "/") for f in _FIXED)
 
 
-def _read_attribute(sensor: Sensor, name: str) -> str:
-    rom = sensor.rom
+def _read_attribute(sensor: Sensor | Chip, name: str) -> str:
+    if name in _STANDARD:
+        return _read_standard(sensor.rom, name)
+    return _read_of_sensor(sensor, name) if isinstance(sensor, Sensor) else sensor.read(name)
+
+
+def _read_standard(rom: Rom, name: str) -> str:
     match name:
         case "address":
             return rom.wire.hex().upper()
@@ -192,8 +238,12 @@ def _read_attribute(sensor: Sensor, name: str) -> str:
             return f"{rom.family:02X}"
         case "id":
             return rom.serial.hex().upper()
-        case "type":
+        case _:
             return FAMILIES[rom.family].name if rom.family in FAMILIES else "DS2401"
+
+
+def _read_of_sensor(sensor: Sensor, name: str) -> str:
+    match name:
         case "power":
             return "1" if sensor.powered else "0"
         case "tempres":
@@ -204,7 +254,11 @@ def _read_attribute(sensor: Sensor, name: str) -> str:
             return f"{sensor.celsius:12g}"
 
 
-def _write_attribute(sensor: Sensor, name: str, data: bytes) -> None:
+def _write_attribute(sensor: Sensor | Chip, name: str, data: bytes) -> None:
+    if not isinstance(sensor, Sensor):
+        if name in _STANDARD or not sensor.write(name, _number(data)):
+            raise OwError(READ_ONLY)
+        return
     if name not in ("tempres", "temphigh", "templow"):
         raise OwError(READ_ONLY)
     number = _number(data)

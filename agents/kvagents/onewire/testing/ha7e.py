@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Final, Self
 
-from kvagents.onewire.chips import Sensor
+from kvagents.onewire.chips import OnBus
 from kvagents.onewire.model import Rom
 
 SKIP_ROM: Final = 0xCC
@@ -35,22 +35,22 @@ class Ha7e:
     and unplug. `dead` makes it swallow everything.
     """
 
-    def __init__(self, sensors: Iterable[Sensor] = ()) -> None:
-        self.sensors: dict[Rom, Sensor] = {s.rom: s for s in sensors}
+    def __init__(self, sensors: Iterable[OnBus] = ()) -> None:
+        self.sensors: dict[Rom, OnBus] = {s.rom: s for s in sensors}
         self.dead = False
         self.lock = threading.Lock()
         self._input = b""
-        self._selected: list[Sensor] | None = None
+        self._selected: list[OnBus] | None = None
         self._addressed = b""
         self._found: Iterator[Rom] = iter(())
 
-    def plug(self, sensor: Sensor) -> None:
+    def plug(self, sensor: OnBus) -> None:
         """Connect a sensor; it comes up with its power-on value."""
         with self.lock:
             sensor.power_on()
             self.sensors[sensor.rom] = sensor
 
-    def unplug(self, rom: Rom) -> Sensor:
+    def unplug(self, rom: Rom) -> OnBus:
         """Disconnect a sensor."""
         with self.lock:
             return self.sensors.pop(rom)

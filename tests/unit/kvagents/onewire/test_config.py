@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kvagents.framework.check import Checker
+from kvagents.framework.check import Checker, resolved
 from kvagents.framework.config import Config, Plan
 from kvagents.framework.filter import Filter
 from kvagents.onewire.config import DevicePlan, ServerPlan, Settings, parse_server, plan
@@ -17,6 +17,7 @@ from kvnode.data.schemas import read_schema
 ROOT = Path.parse("agent.onewire.attic")
 ID = "28.67452301EF00"
 ROM = Rom.parse(ID)
+PINS = ("sensed.A", "sensed.B", "PIO.A", "PIO.B")
 CHECKER = Checker("agent-onewire")
 
 
@@ -37,10 +38,53 @@ def test_the_smallest_configuration_reads_all_sensors():
 
 def test_an_automatic_device_goes_below_the_base_under_its_id():
     server = planned({"": {"dest": "home", "interval": 9}}).bindings[ROOT]
-    device = server.automatic(ROOT, ROM)
+    (device,) = server.automatic(ROOT, ROM)
     assert device == DevicePlan(ROOT / ID, ROM, Path(("home", ID)), Settings(interval_s=9))
     assert str(device.dest) == "home.28:.67452301EF00"
-    assert server.automatic(ROOT, Rom.parse("29.67452301EF00")) is None
+    assert server.automatic(ROOT, Rom.parse("01.67452301EF00")) == []
+    pins = server.automatic(ROOT, Rom.parse("3A.67452301EF00"))
+    assert [str(p.dest) for p in pins] == [f"home.3A:.67452301EF00.{q}" for q in PINS]
+    assert [str(p.path)[len(str(ROOT)) + 1 :] for p in pins] == [f"3A:.67452301EF00.{q}" for q in PINS]
+
+
+def test_a_switch_in_all_its_parts():
+    found = planned(
+        {
+            "": {"dest": "home"},
+            "io": {"device": "3A.67452301EF00", "dest": "home.io"},
+            "io.pump": {
+                "attr": "PIO.B",
+                "dest": "home.pump.now",
+                "src": "home.pump.set",
+                "state": "home.pump.is",
+                "table": {"true": "on", "false": "off"},
+                "fail_safe": "off",
+            },
+        }
+    )
+    assert found.problems == ()
+    (server,) = found.bindings.values()
+    by_name = {d.quantity.name: d for d in server.devices}
+    assert {name: str(d.dest) for name, d in by_name.items()} == {
+        "sensed.A": "home.io.sensed.A",
+        "sensed.B": "home.io.sensed.B",
+        "PIO.A": "home.io.PIO.A",
+        "PIO.B": "home.pump.now",
+    }
+    pump = by_name["PIO.B"].output
+    assert pump is not None
+    assert (str(pump.src), str(pump.state), pump.rules.fail_safe) == ("home.pump.set", "home.pump.is", "off")
+    assert pump.converter.to_device("on") is True
+    assert by_name["PIO.B"].converter.to_tree(False) == "off"
+    assert by_name["PIO.A"].output is None
+
+
+def test_commands_for_all_pins_of_a_switch():
+    found = planned({"": {}, "3A:.67452301EF00": {"src": "home.set", "state": "home.is"}})
+    assert found.problems == ()
+    (server,) = found.bindings.values()
+    outputs = {d.quantity.name: str(d.output.src) for d in server.devices if d.output is not None}
+    assert outputs == {"PIO.A": "home.set.PIO.A", "PIO.B": "home.set.PIO.B"}
 
 
 def test_devices_inherit_and_override():
@@ -95,8 +139,8 @@ def test_what_is_left_out():
     assert found.problems == ()
     (server,) = found.bindings.values()
     assert server.devices == ()
-    assert server.automatic(ROOT, ROM) is None
-    assert server.automatic(ROOT, Rom.parse("28.67452301EF09")) is not None
+    assert server.automatic(ROOT, ROM) == []
+    assert len(server.automatic(ROOT, Rom.parse("28.67452301EF09"))) == 1
     assert planned({"": {"dest": "home", "enabled": False}}).bindings == {}
 
 
@@ -120,7 +164,7 @@ def test_equal_entries_give_equal_plans():
         ({"": {"dest": "h", "server": "a:99999"}}, "server: expected HOST, HOST:PORT or [IPV6]:PORT"),
         ({"": {"dest": ""}}, "dest: expected a path, such as home.attic.temp, not ''"),
         ({"": {"dest": "a..b"}}, "dest: empty element in 'a..b'"),
-        ({"": {"destination": "h"}}, "destination: unknown key; known are delta, dest, device,"),
+        ({"": {"destination": "h"}}, "destination: unknown key; known are alarm, attr, command_age,"),
         ({"": "text"}, "agent.onewire.attic: expected a map of attributes, not 'text'"),
         ({"": None}, "agent.onewire.attic: expected a map of attributes, not None"),
         ({"": {}}, "dest: there is nothing to read"),
@@ -133,11 +177,23 @@ def test_equal_entries_give_equal_plans():
         ),
         ({"": {"dest": "h"}, "x": {"device": "nonsense"}}, "x: device: expected a 1-Wire device id, such as"),
         (
-            {"": {"dest": "h"}, "29:.67452301EF00": {}},
-            "devices of family 29 cannot be read yet; known are 10",
+            {"": {"dest": "h"}, "01:.67452301EF00": {}},
+            "devices of family 01 cannot be read; known are 05 (DS2405), 10",
         ),
+        ({"": {"dest": "h"}, "x": {"attr": "PIO.A"}}, "x: attr: there is no device to which this belongs"),
+        (
+            {"": {"dest": "h"}, "x": {"device": "3A.67452301EF00", "attr": "PIO.7"}},
+            "x: attr: a DS2413 has no 'PIO.7'; it has sensed.A, sensed.B, PIO.A, PIO.B",
+        ),
+        (
+            {"": {"dest": "h"}, "x": {"device": "3A.67452301EF00", "attr": "sensed.A", "src": "s"}},
+            "x: src: sensed.A of a DS2413 cannot be set",
+        ),
+        ({"": {"dest": "h"}, "x": {"device": ID, "expr": "value +"}}, "x: expr: 'value +' is no expression"),
+        ({"": {"dest": "h"}, "x": {"device": ID, "low": 1.5}}, "x: low: expected whole degrees"),
+        ({"": {"dest": "h", "alarm": 0}}, "alarm: expected seconds, from 0.05 to 86400, not 0"),
         ({"": {"dest": "h"}, "x": {"interval": 5}}, "x: this entry is neither a device nor a server"),
-        ({"": {"dest": "h"}, "x": {"device": ID}, "y": {"device": ID}}, f"y: {ID} is configured at"),
+        ({"": {"dest": "h"}, "x": {"device": ID}, "y": {"device": ID}}, f"y: {ID} temperature is configured at"),
         (
             {"": {}, "x": {"device": ID, "dest": "a"}, "y": {"device": "28.67452301EF01", "dest": "a"}},
             "y: dest: a is the dest of agent.onewire.attic.x already",
@@ -185,8 +241,9 @@ def test_the_schema_gives_the_defaults_that_the_code_uses():
     assert parse_server(properties["server"]["default"]) == (server.host, server.port)
     assert properties["interval"]["default"] == server.settings.interval_s
     assert properties["rescan"]["default"] == server.rescan_s
-    assert properties["delta"]["default"] == server.settings.filter.delta
-    assert properties["heartbeat"]["default"] == server.settings.filter.heartbeat_s
-    for name, rules in properties.items():
+    shared = resolved(read_schema("agent-onewire"))["properties"]
+    assert shared["delta"]["default"] == server.settings.filter.delta
+    assert shared["heartbeat"]["default"] == server.settings.filter.heartbeat_s
+    for name, rules in shared.items():
         assert rules["description"].endswith("."), name
         assert rules["x-expected"], name

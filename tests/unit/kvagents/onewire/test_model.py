@@ -7,13 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvagents.onewire.model import (
+    FAMILIES,
     ReadingError,
     Rom,
     RomError,
+    What,
     crc8,
+    crc16,
     is_power_on_value,
-    is_thermometer,
+    is_readable,
     parse_temperature,
+    parse_value,
 )
 
 roms = st.builds(Rom, st.integers(0, 255), st.binary(min_size=6, max_size=6))
@@ -56,9 +60,61 @@ def test_an_id_survives_its_text(rom: Rom):
     assert crc8(rom.wire) == 0
 
 
-def test_thermometers():
-    assert is_thermometer(Rom.parse("10.67452301EF00"))
-    assert not is_thermometer(Rom.parse("29.67452301EF00"))
+def test_what_can_be_read():
+    assert is_readable(Rom.parse("10.67452301EF00"))
+    assert is_readable(Rom.parse("29.67452301EF00"))
+    assert not is_readable(Rom.parse("1F.67452301EF00")), "a hub has branches only"
+    assert not is_readable(Rom.parse("01.67452301EF00"))
+
+
+def test_families_and_their_quantities():
+    switch = FAMILIES[0x29]
+    assert [q.name for q in switch.quantities if q.writable] == [f"PIO.{n}" for n in range(8)]
+    assert switch.quantity("latch.7") is not None
+    assert switch.quantity("PIO.8") is None
+    hub_bit = FAMILIES[0xEF].quantity("hub/branch.2")
+    assert hub_bit is not None
+    assert str(hub_bit.below) == "hub.branch.2"
+    assert all(code == family.code for code, family in FAMILIES.items())
+
+
+@pytest.mark.parametrize(
+    ("what", "raw", "value"),
+    [
+        (What.SWITCH, b"1", True),
+        (What.SWITCH, b" 0", False),
+        (What.COUNT, b"     4294967295", 4294967295),
+        (What.HUMIDITY, b"   45.25", 45.25),
+        (What.VOLTAGE, b"4.98", 4.98),
+        (What.TEMPERATURE, b"21.5", 21.5),
+    ],
+)
+def test_values_of_all_kinds(what: What, raw: bytes, value: object):
+    got = parse_value(what, raw)
+    assert (got, type(got)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("what", "raw"),
+    [
+        (What.SWITCH, b"2"),
+        (What.SWITCH, b""),
+        (What.COUNT, b"-1"),
+        (What.COUNT, b"1.5"),
+        (What.HUMIDITY, b"300"),
+        (What.HUMIDITY, b"nan"),
+        (What.VOLTAGE, b"wet"),
+        (What.TEMPERATURE, b"300"),
+    ],
+)
+def test_what_cannot_be_true(what: What, raw: bytes):
+    with pytest.raises(ReadingError):
+        parse_value(what, raw)
+
+
+def test_crc16_of_the_data_sheet():
+    # Maxim application note 27: the CRC16 of "123456789" with this polynomial and a start of 0 is BB3D.
+    assert crc16(b"123456789") == 0xBB3D
 
 
 @pytest.mark.parametrize(

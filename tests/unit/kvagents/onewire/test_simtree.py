@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvagents.onewire.chips import Sensor
-from kvagents.onewire.model import HIGHEST_C, LOWEST_C, Rom, is_thermometer
+from kvagents.onewire.model import HIGHEST_C, LOWEST_C, Rom, is_readable
 from kvagents.onewire.simtree import OwError, SimulatedBus, drift, example_roms
 
 ROM = Rom.parse("28.67452301EF00")
@@ -57,7 +57,7 @@ def test_weather_changes_enough_to_be_seen():
 def test_example_sensors():
     roms = example_roms(200)
     assert len(set(roms)) == 200
-    assert all(map(is_thermometer, roms))
+    assert all(map(is_readable, roms))
     assert {r.family for r in roms} == {0x10, 0x28}
 
 
