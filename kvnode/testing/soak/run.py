@@ -30,6 +30,8 @@ POLL_S: Final = 0.25
 WINDOW_S: Final = 5.0
 """Between two measurements of a node, in a run long enough for LEAST_WINDOWS of them."""
 LEAST_WINDOWS: Final = 20
+MOST_RESTARTS: Final = 500
+"""Each is remembered by design, with some 2 KB on every node: a long soak shall not mistake that for a leak."""
 CUT_S: Final = 2.0
 """How long a link stays cut or frozen."""
 ASK_TIMEOUT_S: Final = 5.0
@@ -47,7 +49,12 @@ class Plan:
     seed: int = 1
     visit_every_s: float = 1.0
     cut_every_s: float = 8.0
-    restart_every_s: float = 20.0
+    restart_most_every_s: float = 20.0
+
+    @property
+    def restart_every_s(self) -> float:
+        """Between two restarts of the last node."""
+        return max(self.load_s / MOST_RESTARTS, self.restart_most_every_s)
 
     @property
     def window_s(self) -> float:

@@ -199,9 +199,10 @@ def test_the_summary_and_the_file(tmp_path: Path) -> None:
     assert lines[0]["rss_kib"] == "60000"
 
 
-def test_windows_fit_the_time() -> None:
-    assert Plan(load_s=40.0).window_s == 2.0
-    assert Plan(load_s=36_000.0).window_s == 5.0
+def test_windows_and_restarts_fit_the_time() -> None:
+    short, long = Plan(load_s=40.0), Plan(load_s=36_000.0)
+    assert (short.window_s, short.restart_every_s) == (2.0, 20.0)
+    assert (long.window_s, long.restart_every_s) == (5.0, 72.0)
 
 
 @pytest.mark.parametrize(
