@@ -349,13 +349,13 @@ class State:
             for key, version in self.tree.versions():
                 if version.expiry is not None:
                     self._expiries.expect(version.expiry, key)
-        self._wall = now.wall
+        looked, self._wall = self._wall, now.wall
         forgettable = False
         while due := self._expiries.pop(now.wall):
-            when, key = due
+            _, key = due  # made for a version that may be superseded by now: see what stands there
             for expiry in {v.expiry for v in self.tree.get(key) if v.expiry is not None}:
                 forget_at = expiry + self.limits.max_skew_ms
-                if when == expiry:
+                if looked < expiry <= now.wall:
                     self.notify(key)
                 if forget_at <= now.wall:
                     self.unsettled[key] = None

@@ -248,6 +248,17 @@ def test_an_expiry_survives_a_restart() -> None:
     assert (Path.parse("x"), ()) in net.nodes["A"].notes
 
 
+def test_what_expires_while_the_machine_sleeps_is_told() -> None:
+    net = Net("A")
+    net.write("A", "x", 1, expiry=net.now.wall + 1_000)
+    net.write("A", "x", 2, expiry=net.now.wall + 2_000)
+    net.flow()
+    net.nodes["A"].notes.clear()
+    net.t += 1_000_000
+    net.flow()
+    assert net.nodes["A"].notes[:1] == [(Path.parse("x"), ())]
+
+
 def test_expiries_are_bounded() -> None:
     net = Net("A")
     for n in range(2_000):
