@@ -71,6 +71,11 @@ def make_private(path: str) -> None:
             os.chmod(path, FILE_MODE)
 
 
+def check_access(path: str) -> None:
+    """Raise the system's own error for a file that cannot be written: SQLite's would only say that it failed."""
+    os.close(os.open(path, os.O_RDWR))
+
+
 def create(path: str, fill: Fill) -> None:
     """Make a new store at `path`, where nothing is yet."""
     build(f"{path}.new", filled(fill))

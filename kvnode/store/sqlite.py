@@ -83,6 +83,7 @@ class SqliteStore:
             salvage(self.path, "the file is gone or cut short, its log is there")
         elif os.path.exists(self.path):
             files.make_private(self.path)
+            files.check_access(self.path)
         else:
             files.create(self.path, lambda db, tally: None)
 
