@@ -26,7 +26,7 @@ from kvnode.testing.inprocess import eventually
 from tests.support.strangers import version
 
 pytestmark = pytest.mark.anyio
-COUNT = 250
+COUNT = 220
 PATH = Path.parse("room1.n7")
 
 
@@ -151,7 +151,8 @@ async def test_damage_in_memory_is_told_and_not_written(tmp_path: FilePath, read
         assert b.stored(PATH.key) == good
 
 
-async def test_what_is_being_written_is_not_damaged(tmp_path: FilePath) -> None:
+async def test_what_is_being_written_is_not_damaged(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scrubbing, "LOOKS", 2)
     async with bench(tmp_path) as b:
         stop = anyio.Event()
 
