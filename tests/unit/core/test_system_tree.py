@@ -255,6 +255,7 @@ def test_what_expires_while_the_machine_sleeps_is_told() -> None:
     net.flow()
     net.nodes["A"].notes.clear()
     net.t += 1_000_000
+    net.wake()
     net.flow()
     assert net.nodes["A"].notes[:1] == [(Path.parse("x"), ())]
 
