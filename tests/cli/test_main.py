@@ -275,7 +275,7 @@ def test_commands_and_options_complete(monkeypatch: pytest.MonkeyPatch, capsys: 
 
     assert complete("") >= set(COMMANDS)
     assert complete("co") == {"completion", "conflicts"}
-    assert complete("node", "") == {"run", "status", "install", "uninstall", "retire"}
+    assert complete("node", "") == {"find", "run", "status", "install", "uninstall", "retire"}
     assert complete("conflicts", "re") == {"resolve"}
     assert complete("node", "run", "--log") == {"--log-level", "--log-format"}
     assert complete("watch", "--l") == {"--latest"}
