@@ -119,8 +119,12 @@ class Link:
     check_at: int = 0
     checks: int = 0
     mismatches: int = 0
+    compared: tuple[int, str] | None = None
+    """Wall clock and result of the last comparison: ``equal``, ``behind`` (one of the two has yet to hear of
+    something), or ``different`` though both know the same.
+    """
     equal_at: int | None = None
-    """Wall clock of the last comparison that found both trees equal."""
+    """Wall clock of the last one that found both trees equal."""
     differing: int = 0
     """Comparisons in a row that found them different though both sides know the same."""
 

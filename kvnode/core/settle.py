@@ -59,8 +59,11 @@ class Settle:
             if link.equal_at is None or link.differing:
                 state.report("diverged", link.name, f"{link.name} and this node hold the same", resolved=True)
             link.equal_at, link.differing = now.wall, 0
+            link.compared = (now.wall, "equal")
             return True
-        if message.known_hash == state.known.hash():
+        same = message.known_hash == state.known.hash()
+        link.compared = (now.wall, "different" if same else "behind")
+        if same:
             link.differing += 1
             if link.differing == state.limits.diverged_checks:
                 text = f"{link.name} and this node know the same and hold different values: kv verify names the paths"

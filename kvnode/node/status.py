@@ -85,6 +85,8 @@ def _missing(known: Known, held: Known) -> int:
 def _peer(replica: Replica, row: PeerRow) -> dict[str, Any]:
     out = {"name": row.name, "address": row.address, "state": row.state, "lag": lag(replica, row.name)}
     links = [link for link in replica.links.values() if link.name and link.name == row.name]
+    at, result = max((link.compared for link in links if link.compared), default=(None, None))
+    out |= {"compared_at": at, "comparison": result}
     out["equal_at"] = max((link.equal_at for link in links if link.equal_at is not None), default=None)
     out["diverged"] = any(link.differing >= replica.limits.diverged_checks for link in links)
     out["skew_ms"] = row.skew_ms

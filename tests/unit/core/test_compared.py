@@ -44,13 +44,16 @@ def peer() -> tuple[Net, Peer]:
 def test_when_the_trees_were_last_equal() -> None:
     net, z = peer()
     assert z.seen.equal_at is None
+    assert z.seen.compared is None
     z.check()
-    assert z.seen.equal_at == net.now.wall
+    assert (z.seen.equal_at, z.seen.compared) == (net.now.wall, (net.now.wall, "equal"))
     net.run(5_000)
     z.check(fingerprint=5)
-    assert z.seen.equal_at == net.now.wall - 5_000
+    assert (z.seen.equal_at, z.seen.compared) == (net.now.wall - 5_000, (net.now.wall, "different"))
+    z.check(known=False, fingerprint=5)
+    assert z.seen.compared == (net.now.wall, "behind")
     z.check()
-    assert z.seen.equal_at == net.now.wall
+    assert (z.seen.equal_at, z.seen.compared) == (net.now.wall, (net.now.wall, "equal"))
 
 
 def test_a_difference_that_stays_is_reported_once_and_ends() -> None:

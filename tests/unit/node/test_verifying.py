@@ -71,6 +71,16 @@ async def test_equal() -> None:
         assert await verify(kv, "room1", peer="b") == [Verified("b", "equal")]
 
 
+async def test_the_status_tells_of_the_comparison_at_the_end_of_each_session() -> None:
+    network = MemoryTransport()
+    async with running_node(ServedNode("b"), network), running_node(ServedNode("a"), network, seeds=["b"]) as a:
+        await a.until_linked("b")
+        await eventually(lambda: a.driver.status()["peers"][0]["equal_at"] is not None)
+        (peer,) = a.driver.status()["peers"]
+        assert (peer["comparison"], peer["diverged"]) == ("equal", False)
+        assert peer["compared_at"] == peer["equal_at"]
+
+
 @pytest.mark.parametrize("at", ["a", "b"])
 async def test_a_difference_though_both_know_the_same_is_named(at: str) -> None:
     async with cluster() as (a, b, kv):
