@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -23,7 +25,9 @@ from kvnode.core.effects import Loaded, Now
 from kvnode.core.replica import Replica
 from kvnode.core.ticks import Known
 from kvnode.store.sqlite import SqliteStore
-from tests.support.releases import RELEASES, VERSIONS, Frame, copied_store, frames, wheel_of
+from kvnode.testing.processes import environment
+from tests.support.releases import RELEASES, VERSIONS, Frame, copied_store, environment_of, frames, unpacked, wheel_of
+from tests.support.surface import surface
 
 pytestmark = pytest.mark.parametrize("version", VERSIONS)
 
@@ -31,6 +35,25 @@ pytestmark = pytest.mark.parametrize("version", VERSIONS)
 def test_the_wheel_is_the_one_that_the_readme_names(version: str) -> None:
     text = (RELEASES / "README.md").read_text(encoding="utf-8")
     assert sha256(wheel_of(version).read_bytes()).hexdigest() in text
+
+
+# -- what programs and people rely on ------------------------------------------------------------------------
+
+
+TAKEN_BACK: frozenset[str] = frozenset()
+"""What a release had and today's code has not. Each needs a line in CHANGELOG.md, and before 1.0 only a good reason."""
+
+
+def test_nothing_that_a_release_offered_is_gone(version: str, tmp_path: Path) -> None:
+    """Names, options, settings and exit codes. What they mean is tested where they are."""
+    program = Path(__file__).parents[1] / "support" / "surface.py"
+    env = environment(environment_of(unpacked(version, tmp_path)))
+    told = subprocess.run([sys.executable, str(program)], env=env, capture_output=True, text=True, check=True).stdout
+    then, now = json.loads(told), surface()
+    assert then.keys() == now.keys()
+    assert len(then["commands"]) > 100
+    gone = {f"{kind}: {name}" for kind, names in then.items() for name in set(names) - set(now[kind])}
+    assert gone == TAKEN_BACK
 
 
 # -- stores --------------------------------------------------------------------------------------------------
@@ -107,7 +130,7 @@ def extends(new: Any, old: Any) -> bool:
     return bool(new == old)
 
 
-def unpacked(payload: bytes) -> Any:
+def parsed(payload: bytes) -> Any:
     return msgpack.unpackb(payload, strict_map_key=False)
 
 
@@ -116,7 +139,7 @@ def test_what_peers_said_means_the_same(version: str) -> None:
     for frame in recorded:
         seq, message = peer.decode(frame.payload)
         assert type(message).__name__ == frame.name
-        assert extends(unpacked(peer.encode(seq, message)), unpacked(frame.payload)), frame.name
+        assert extends(parsed(peer.encode(seq, message)), parsed(frame.payload)), frame.name
     assert {f.name for f in recorded} >= {kind.__name__ for kind in PEER_MESSAGES_OF_0_1}
 
 
@@ -148,9 +171,9 @@ def test_what_was_written_then_is_relayed_byte_for_byte(version: str) -> None:
     for frame in frames(version, "peer.frames"):
         _, message = peer.decode(frame.payload)
         if isinstance(message, m.Versions):
-            _, (_, _, items) = unpacked(frame.payload)
+            _, (_, _, items) = parsed(frame.payload)
             assert [(v.body, v.sig) for v in message.versions] == [(item[3], item[4]) for item in items]
-            again = unpacked(peer.encode(0, message))[1][2]
+            again = parsed(peer.encode(0, message))[1][2]
             assert [item[3:5] for item in again] == [item[3:5] for item in items]
             seen += len(items)
     assert seen > 20
@@ -161,7 +184,7 @@ def test_what_clients_and_nodes_said_means_the_same(version: str) -> None:
     for frame in recorded:
         message = client_message(frame)
         assert type(message).__name__ == frame.name
-        assert extends(unpacked(wire.encode_part(message)), unpacked(frame.payload)), frame.name
+        assert extends(parsed(wire.encode_part(message)), parsed(frame.payload)), frame.name
     requests = {kind.__name__ for kind in vars(p).values() if 64 <= tag_of(kind) <= 80}
     answers = {kind.__name__ for kind in vars(p).values() if 96 <= tag_of(kind) <= 105}
     assert {f.name for f in recorded} >= requests | answers
@@ -183,7 +206,7 @@ def test_what_was_added_to_a_request_does_no_harm_at_an_older_node(version: str)
     added: set[tuple[str, ...]] = set()
     for frame in frames(version, "client.frames"):
         kind = getattr(p, frame.name)
-        tag, *fields = unpacked(frame.payload)
+        tag, *fields = parsed(frame.payload)
         if frame.way == ">" and 66 <= tag <= 80:
             added |= {(frame.name, name) for name in kind.__struct_fields__[len(fields) :]}
         if frame.name == "Batch":
