@@ -14,7 +14,9 @@ from typing import Final
 
 import asyncclick as click
 
-from kvnode.cli.command import COMMON, Settings
+from kvagents.framework.command import agent
+from kvagents.onewire.command import onewire
+from kvnode.cli.command import COMMON, Settings, adopted
 from kvnode.cli.errors import EXIT_MEANING
 from kvnode.cli.main import COMMANDS, root
 
@@ -73,8 +75,13 @@ async def _page() -> str:
     parts = [HEAD]
     cli = root()
     async with await cli.make_context("kv", ["--"], obj=Settings(), resilient_parsing=True) as ctx:
-        own = [name for name in cli.list_commands(ctx) if name in COMMANDS]
-        parts.append("\n".join(f"* [`kv {name}`](#kv-{name}): {COMMANDS[name].help}" for name in own) + "\n\n")
+        helps = {name: COMMANDS[name].help for name in cli.list_commands(ctx) if name in COMMANDS}
+        for command in (agent, onewire):
+            # Completion, as which this counts, never imports a plug-in; so they are put in by hand.
+            cli.add_command(adopted(command))
+            helps[command.name or ""] = command.get_short_help_str(200)
+        own = list(helps)
+        parts.append("\n".join(f"* [`kv {name}`](#kv-{name}): {helps[name]}" for name in own) + "\n\n")
         codes = "\n".join(f"| {code.value} | {text} |" for code, text in EXIT_MEANING.items())
         parts.append(RULES.format(codes=codes, common=_options(ctx, common=True)))
         for name in own:

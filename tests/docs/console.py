@@ -25,7 +25,7 @@ from typing import Final
 WAIT_S: Final = 40.0
 """For a command to end, or for an expected line to come."""
 RETRY_S: Final = 0.2
-READS: Final = re.compile(r"^kv (get|list|tree|status|dump|gc|conflicts list|node status)\b")
+READS: Final = re.compile(r"^kv (get|list|tree|status|dump|gc|conflicts list|node status|errors|agent status)\b")
 """What a reader would simply type again: nodes that have just started need a moment to find each other."""
 FOREGROUND: Final = re.compile(r"^(\S+=\S+ )*(kv (node run|watch|event watch|agent run)|python -m kvagents)\b")
 

@@ -71,7 +71,11 @@ def _command_of(name: str) -> click.Command:
         f"Run an agent: {kind.summary}.\n\nIts configuration is read at and below agent.{kind.kind}.NAME; what is "
         "given here is written there first. It runs until it is interrupted."
     )
-    return click.Command(name, params=params, callback=click.pass_context(run), help=text)
+    examples = (
+        f"kv agent run {name} house",
+        f"kv agent run {name} house --node attic.lan:27590 --node cellar.lan:27590",
+    )
+    return command(name, run, help=text, examples=examples, params=params)
 
 
 async def _list(ctx: click.Context) -> None:

@@ -61,6 +61,20 @@ class PathParam(click.ParamType[Path]):
             self.fail(str(error), param, ctx)
 
 
+class AgentCommand(click.Command):
+    """A command with examples at the end of its help."""
+
+    def __init__(self, *args: Any, examples: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples, one a line."""
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+
+
 def command(
     name: str,
     callback: Callable[..., Awaitable[Any]],
@@ -70,5 +84,4 @@ def command(
     params: Sequence[click.Parameter] = (),
 ) -> click.Command:
     """A command whose `callback` gets the context and its parameters; what it returns is the exit code."""
-    epilog = "\n".join(("\b", "Examples:", *(f"  {example}" for example in examples)))
-    return click.Command(name, callback=click.pass_context(callback), params=[*params], help=help, epilog=epilog)
+    return AgentCommand(name, callback=click.pass_context(callback), params=[*params], help=help, examples=examples)
