@@ -180,6 +180,30 @@ def test_a_new_kv_gets_on_with_an_old_node_and_says_what_it_cannot_do(old: dict[
         put(node, "room.after", 1)
 
 
+def test_output_for_programs_keeps_its_fields(old: dict[str, str], tmp_path: Path) -> None:
+    with NodeProcess("a", tmp_path) as node:
+        put(node, "room.temp", 21.5)
+        for command in (("status",), ("list", "room"), ("set", "room.temp", "22"), ("get", "room.nothing")):
+            how = (*command, "--format", "json", "--node", node.address)
+            then, now = old_kv(old, *how, check=False), run_kv(*how, check=False)
+            assert then.returncode == now.returncode
+            assert bool(fields(then.stdout)) == (then.returncode == 0)
+            assert fields(then.stdout) <= fields(now.stdout), command
+
+
+def fields(text: str) -> set[str]:
+    """The names in a JSON text, dotted."""
+    return set(_fields(json.loads(text), "")) if text else set()
+
+
+def _fields(value: Any, path: str) -> Iterator[str]:
+    for inner in value if isinstance(value, list) else ():
+        yield from _fields(inner, path)
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        yield path + name
+        yield from _fields(inner, f"{path}{name}.")
+
+
 # -- stores --------------------------------------------------------------------------------------------------
 
 
