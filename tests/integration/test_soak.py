@@ -14,7 +14,7 @@ from kvnode.testing.soak.trend import Bound, judge
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
-PLAN = Plan(load_s=40.0, rate=30.0, cut_every_s=5.0, restart_most_every_s=15.0)
+PLAN = Plan(load_s=40.0, rate=30.0, cut_every_s=5.0, restart_least_s=15.0)
 MEMORY = Bound(absolute=16 * 1024, share=0.2)
 """KiB: four times what the long form allows."""
 

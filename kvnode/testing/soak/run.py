@@ -41,7 +41,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long, with how many nodes and calls a second in all; how often something comes or goes. In seconds."""
+    """How long, with how many nodes and calls a second in all; how often something comes or goes, restarts at most so
+    often. In seconds.
+    """
 
     load_s: float
     nodes: int = 3
@@ -49,12 +51,12 @@ class Plan:
     seed: int = 1
     visit_every_s: float = 1.0
     cut_every_s: float = 8.0
-    restart_most_every_s: float = 20.0
+    restart_least_s: float = 20.0
 
     @property
     def restart_every_s(self) -> float:
         """Between two restarts of the last node."""
-        return max(self.load_s / MOST_RESTARTS, self.restart_most_every_s)
+        return max(self.load_s / MOST_RESTARTS, self.restart_least_s)
 
     @property
     def window_s(self) -> float:
