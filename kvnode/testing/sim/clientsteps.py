@@ -69,7 +69,8 @@ def _note_hidden(
     for key in before:
         for version in replica.tree.get(key):
             dot = version.dot
-            if dot in named or dot in before[key] or dot in world.ledger.writes or is_volatile(dot.inc):
+            seen = dot in world.ledger.writes and not world.ledger.is_blurred(dot)
+            if dot in named or dot in before[key] or seen or is_volatile(dot.inc):
                 continue
             world.ledger.record(Write(dot, key, process.label, process.run, frozenset(), True, world.now), before[key])
             before[key] = (*(d for d in before[key] if is_volatile(d.inc)), dot)

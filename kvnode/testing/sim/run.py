@@ -119,18 +119,25 @@ def come_to_rest(world: World) -> None:
         if laws.unsettled(world):
             _unretire(world)
             continue
-        before = _activity(world)
+        before = _sent(world)
         world.run_until(world.now + interval)
-        if _activity(world) == before and not laws.unsettled(world):
+        if _is_rest(before, _sent(world)) and not laws.unsettled(world):
             return
     if not laws.unsettled(world):
         world.broken("quiet", f"the cluster never comes to rest: {world.watch.sent_kinds}")
 
 
-def _activity(world: World) -> tuple[int, ...]:
-    """What a cluster at rest does not do. It may ask for single paths now and then: those in conflict with a delete."""
-    sent = world.watch.sent_kinds
-    return (world.watch.persists, *(sent.get(k, 0) for k in ("Versions", "Digest", "PrintAsk")))
+def _sent(world: World) -> Counter[str]:
+    """What was sent so far, by kind, and what was stored."""
+    return Counter(world.watch.sent_kinds) + Counter(persists=world.watch.persists)
+
+
+def _is_rest(before: Counter[str], now: Counter[str]) -> bool:
+    """Whether nothing happened in between but signs of life. Nodes ask now and then for single paths, those in conflict
+    with a delete, and the answers may bring versions.
+    """
+    asked = now["PathAsk"] > before["PathAsk"]
+    return all(now[k] == before[k] for k in ("persists", "Digest", "PrintAsk", *(() if asked else ("Versions",))))
 
 
 def _unretire(world: World) -> None:
