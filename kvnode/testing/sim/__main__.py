@@ -5,6 +5,7 @@ Examples:
   python -m kvnode.testing.sim --seed 4711 --trace          one seed, with every event
   python -m kvnode.testing.sim --plan tests/sim/plans/*     plans that were kept as files
   python -m kvnode.testing.sim --scenario tests/sim/scenarios/*
+  python -m kvnode.testing.sim --mutants                    plant bugs, and tell which law catches each
   python -m kvnode.testing.sim --churn 1000000              delete and write again: nothing may grow; some hours
 """
 
@@ -24,6 +25,8 @@ from .churn import churn
 from .coverage import LONG, Coverage
 from .faults import FAULTS
 from .generate import Config, generate
+from .mutants.catalogue import MUTANTS
+from .mutants.table import hunt
 from .plan import Plan, PlanError, parse
 from .run import Report, run, run_plan
 from .scenario import play
@@ -37,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
         return _scenarios(args.scenario)
     if args.churn:
         return _churn(args.churn)
+    if args.mutants is not None:
+        return _mutants(args.mutants)
     if args.plan:
         return max([_one(_read(file), args, f"--plan {file}") for file in args.plan])
     config = _config(args)
@@ -59,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plan", nargs="+", metavar="FILE", help="run these plans instead")
     parser.add_argument("--scenario", nargs="+", metavar="FILE", help="play these scenarios instead")
     parser.add_argument("--churn", type=int, metavar="CYCLES", help="write and delete so often instead")
+    parser.add_argument("--mutants", nargs="*", metavar="NAME", help="hunt planted bugs instead: these, or all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes to use (default: all cores)")
     parser.add_argument("--budget", type=float, metavar="SECONDS", help="stop starting new seeds after this time")
     parser.add_argument("--nodes", metavar="A..B", help="how many nodes (default: mostly 2 to 6, rarely up to 30)")
@@ -70,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hashes", action="store_true", help="only print each seed with the hash of its trace")
     parser.add_argument("--no-shrink", action="store_true", help="do not shrink the first failing seed")
     return parser
+
+
+def _mutants(names: list[str]) -> int:
+    known = {mutant.name for mutant in MUTANTS}
+    if unknown := set(names) - known:
+        raise SystemExit(f"no such mutants: {', '.join(sorted(unknown))}; there are: {', '.join(sorted(known))}")
+    return 0 if hunt(names, _say) else 1
 
 
 def _config(args: argparse.Namespace) -> Config:
