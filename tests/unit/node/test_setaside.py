@@ -24,9 +24,9 @@ from tests.support.strangers import Z, version
 pytestmark = pytest.mark.anyio
 
 
-async def set_aside(node: ServedNode, path: str, value: Any, tick: int = 1, **options: Any) -> None:
+async def set_aside(node: ServedNode, path: str, value: Any, tick: int = 1) -> None:
     """As a verdict of R5 would: it was live here and is dropped."""
-    held = version(path, tick, value, **options)
+    held = version(path, tick, value)
 
     def drop(replica: Replica, now: Now) -> None:
         replica.state.add(held.key, held)
@@ -107,10 +107,8 @@ async def test_a_value_that_is_there_again_needs_no_write() -> None:
 
 async def test_what_has_expired_is_restored_for_good_or_not_at_all() -> None:
     async with served_client() as (node, kv):
-        soon = node.driver.now().wall + 50
-        await set_aside(node, "x", 1, expiry=soon)
-        while node.driver.now().wall <= soon:  # the wall clock is nobody's to turn here
-            await kv.status()
+        held = version("x", 1, 1, expiry=1_000)
+        await node.driver.call(lambda replica, now: replica.state.quarantine.add(held, "for a test", 500))
         with pytest.raises(Refused, match="expired"):
             await kv.inspection.restore(1)
         await kv.inspection.restore(1, force=True)
