@@ -42,6 +42,7 @@ class Reporter(Watcher):
         self.book = ErrorBook(Path((kind, name)), root)
         self._sources: dict[Path, Source] = {}
         self._told_sources: dict[Path, Source] = {}
+        self._unconfirmed: set[Path] = set()
         self.facts: Mapping[str, Any] = {}
         """More for the status entry."""
 
@@ -52,7 +53,11 @@ class Reporter(Watcher):
         self._wake.set()
 
     def works(self, path: Path) -> None:
-        """Resolve the record of `path` if it has an open one."""
+        """Resolve the record of `path` if it has an open one. Values that nobody feeds any more lose their source."""
+        for dest in [dest for dest in self._unconfirmed if self._sources[dest].config.is_below(path)]:
+            self._unconfirmed.discard(dest)
+            del self._sources[dest]
+            self._wake.set()
         if self.book.works(path, self._wall()):
             log.info("works again", extra={"path": str(path)})
             self._wake.set()
@@ -78,7 +83,11 @@ class Reporter(Watcher):
         self._problems = wrong
 
     def keep_only(self, place: Path, parts: Iterable[Path]) -> None:
-        """Remove the records below `place` that are neither of its `parts` nor about its configuration."""
+        """Remove the records below `place` that are neither of its `parts` nor about its configuration.
+
+        What is fed below it has to be told again; what is not, by the time it works, goes too.
+        """
+        self._unconfirmed |= {dest for dest, source in self._sources.items() if source.config.is_below(place)}
         kept = {place, *parts, *self._problems}
         for path in self.book.paths():
             if path.is_below(place) and path not in kept:
@@ -95,9 +104,11 @@ class Reporter(Watcher):
         for dest, source in list(self._sources.items()):
             if not any(source.config.is_below(top) for top in tops):
                 del self._sources[dest]
+                self._unconfirmed.discard(dest)
 
     def feeds(self, dest: Path, config: Path, stale_after_s: float | None) -> None:
         """Say that the values at `dest` come from here."""
+        self._unconfirmed.discard(dest)
         source = Source(self.book.subsystem, config, stale_after_s)
         if self._sources.get(dest) != source:
             self._sources[dest] = source

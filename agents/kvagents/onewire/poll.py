@@ -131,7 +131,6 @@ class Poller:
         self._alarm_due = math.inf if self.plan.alarm_s is None else self.now
         for device in self.plan.devices:
             self.devices[device.key] = Device(device, due=self.now)
-        self._configured = frozenset(device.rom for device in self.plan.devices)
 
     @property
     def next_due(self) -> float:
@@ -148,8 +147,7 @@ class Poller:
         """Take in what a search found: each device with its bus."""
         self._search_due = now + self.plan.rescan_s
         for rom in found:
-            if rom not in self._configured:
-                self._add(self.plan.automatic(self.path, rom), now)
+            self._add(self.plan.automatic(self.path, rom), now)
         for device in self.devices.values():
             bus = found.get(device.plan.rom)
             if (bus is None) != (device.bus is None):

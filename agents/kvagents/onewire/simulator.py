@@ -24,6 +24,8 @@ from anyio.abc import ByteSendStream, Listener, SocketAttribute, SocketStream, T
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from kvagents.onewire.chips import Sensor
+from kvagents.onewire.chips_io import Switch8
+from kvagents.onewire.model import Rom
 from kvagents.onewire.simtree import NOT_A_DIRECTORY, OwError, SimulatedBus, drift, example_roms
 
 HEADER: Final = struct.Struct(">6i")
@@ -210,9 +212,14 @@ class _Reply:
 # -- as a program --------------------------------------------------------------------------------------------
 
 
-def example_bus(count: int, seed: int) -> SimulatedBus:
-    """A bus with `count` sensors whose temperatures drift with the wall clock, repeatably for a `seed`."""
-    return SimulatedBus(Sensor(rom, drift(seed, rom, time.time), time.monotonic) for rom in example_roms(count))
+def example_bus(count: int, seed: int, switches: int = 0) -> SimulatedBus:
+    """A bus with `count` sensors whose temperatures drift with the wall clock, repeatably for a `seed`.
+
+    The switches, of eight pins each, have nothing at their pins.
+    """
+    sensors = (Sensor(rom, drift(seed, rom, time.time), time.monotonic) for rom in example_roms(count))
+    pins = (Switch8(Rom(0x29, bytes((0x67, 0x45, 0x23, 0x01, 0xEF, n)))) for n in range(switches))
+    return SimulatedBus([*sensors, *pins])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -221,11 +228,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=4304, help="TCP port; 0 takes a free one (default: %(default)s)")
     parser.add_argument("--sensors", type=int, default=3, metavar="N", help="number of sensors (default: %(default)s)")
+    parser.add_argument(
+        "--switches", type=int, default=0, metavar="N", help="number of switches (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="makes other temperatures (default: %(default)s)")
     args = parser.parse_args(argv)
     if not 1 <= args.sensors <= 200:
         parser.error("--sensors takes 1 to 200")
-    bus = example_bus(args.sensors, args.seed)
+    if not 0 <= args.switches <= 200:
+        parser.error("--switches takes 0 to 200")
+    bus = example_bus(args.sensors, args.seed, args.switches)
     try:
         anyio.run(partial(_run, SimulatedOwserver(bus), args.host, args.port))
     except OSError as error:

@@ -312,3 +312,25 @@ async def test_what_the_node_refuses_is_an_error_of_the_binding(toy: Toy):
         record = kv.at(f"{ERRORS}.a")
         assert record["code"] == "reserved"
         assert "out.a" in record["message"]
+
+
+async def test_sources_follow_what_is_fed(toy: Toy):
+    kv = FakeKv({"agent.toy.t.a": {}})
+    async with running(kv, toy) as agent:
+        await anyio.sleep(1)
+        agent._reporter.feeds(Path.parse("here"), ROOT / "a", 60)
+        agent._reporter.feeds(Path.parse("there"), ROOT / ("a", "part"), None)
+        await anyio.sleep(1)
+        assert kv.at("@.sources.here")["stale_after"] == 60
+        assert kv.at("@.sources.there")["agent"] == "toy/t"
+    async with running(kv, toy) as agent:
+        await anyio.sleep(1)
+        agent._reporter.feeds(Path.parse("here"), ROOT / "a", 60)
+        await anyio.sleep(3)
+        assert kv.at("@.sources.there") is not None, "the binding may not have come to it yet"
+        await anyio.sleep(3)
+        assert kv.at("@.sources.there") is None
+        assert kv.at("@.sources.here") is not None
+        kv.put("agent.toy.t.a", ABSENT)
+        await anyio.sleep(1)
+        assert kv.at("@.sources.here") is None
