@@ -21,7 +21,7 @@ from kvnode.testing.sim.plan import HostPlan
 from kvnode.testing.sim.scenario import play
 from kvnode.testing.sim.steps import KINDS
 
-SEEDS = int(os.environ.get("SIM_SEEDS", "75"))
+SEEDS = int(os.environ.get("SIM_SEEDS", "66"))
 PARTS = 3
 HERE = Path(__file__).parent
 PLANS = sorted((HERE / "plans").glob("*.txt"))

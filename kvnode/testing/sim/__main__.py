@@ -155,8 +155,10 @@ def _many(seeds: range, config: Config, args: argparse.Namespace) -> int:
     if failed:
         simplest = min(failed, key=lambda r: len(r.plan.steps))
         _failed(simplest, args, f"--seed {simplest.plan.seed}{_options(args)}")
-    lacking = covered.missed if config == Config() and covered.seeds >= LONG else []
-    return 1 if failed or lacking else 0
+    if covered.missed and config == Config() and covered.seeds >= LONG:
+        _say(f"BROKEN marks: {covered.seeds} seeds should take every rare branch, see kvnode/core/marks.py")
+        return 1
+    return 1 if failed else 0
 
 
 Mapper = Callable[[partial[Report], Iterable[int]], Iterator[Report]]
