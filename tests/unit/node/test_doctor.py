@@ -16,7 +16,7 @@ import pytest
 from kvnode.client import connect
 from kvnode.core.effects import Now
 from kvnode.data.redact import Redactor
-from kvnode.node import examining
+from kvnode.node import examining, findings
 from kvnode.node.config import NodeConfig
 from kvnode.node.doctor import about, clean_line, config_of, examine_stopped
 from kvnode.node.driver import system_clock
@@ -32,9 +32,11 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(autouse=True)
-def _synchronised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the machine of the test says."""
+def _sound_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the clock and the disk of the machine of the test are like."""
     monkeypatch.setattr(examining, "clock_is_synchronised", lambda: True)
+    monkeypatch.setattr(findings, "SLOW_SYNC_MS", 60_000.0)
+    monkeypatch.setattr(findings, "LOW_BYTES", 0)
 
 
 def config(tmp_path: Path, name: str = "a", **more: Any) -> NodeConfig:

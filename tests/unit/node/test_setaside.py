@@ -119,7 +119,7 @@ async def test_a_restore_that_is_not_confirmed_in_time_stands_and_can_be_repeate
     async with served_client() as (node, kv):
         await set_aside(node, "x", 1)
         with pytest.raises(AckTimeout):
-            await kv.inspection.restore(1, ack="peer:1", timeout=0.05)
+            await kv.inspection.restore(1, ack="peer:1", timeout=0.5)
         assert (await kv.get("x")).value == 1
         assert await kv.inspection.restore(1) is None
         assert await kv.inspection.quarantine() == []

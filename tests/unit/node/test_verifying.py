@@ -19,6 +19,7 @@ from kvnode.core.path import Path
 from kvnode.core.replica import Replica
 from kvnode.core.tree import KEY_END
 from kvnode.node import acks, verifying
+from kvnode.node.links import Link
 from kvnode.node.loading import take_in
 from kvnode.store.base import StoreFull
 from kvnode.testing.inprocess import eventually, running_node
@@ -107,18 +108,19 @@ async def test_what_is_on_its_way_is_no_divergence() -> None:
 
 
 async def test_a_difference_that_is_repaired_meanwhile_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verifying, "SETTLED_S", 20.0)
-    async with cluster() as (_, b, kv):
+    async with cluster() as (a, b, kv):
         held = b.replica.tree.get(Path.parse("room1.n4").key)
         await lose(b, "room1.n4")
+        assert a.peers is not None
+        walk = a.peers.verifier._walk
 
-        async def repair() -> None:
-            await anyio.sleep(0.2)  # after the first of the two looks, or before: either way they end up equal
+        async def walk_and_repair(link: Link, low: bytes) -> Narrowing | None:
+            found = await walk(link, low)
             await b.driver.call(lambda replica, now: replica.state.tree.put(held[0].key, held))
+            return found
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(repair)
-            assert (await verify(kv, wait_s=1.0))[0].result == "equal"
+        monkeypatch.setattr(a.peers.verifier, "_walk", walk_and_repair)
+        assert (await verify(kv))[0].result == "equal"
 
 
 async def test_a_change_between_the_looks_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
