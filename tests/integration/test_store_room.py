@@ -1,4 +1,4 @@
-"""A node whose disk is full: it says so, goes on without it, and recovers by itself."""
+"""A node whose disk is full says so, goes on without it, and recovers by itself; a read-only one is named."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pytest
 
 from kvnode.client import Client, NotFound, StoreUnavailable
-from kvnode.testing.processes import NodeProcess, free_port
+from kvnode.testing.processes import NodeProcess, ProcessError, free_port
 from tests.support.nodes import ask, dump_of, linked, put, status, values, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -55,6 +55,11 @@ class SmallDisk:
 
     def make_room(self, node: NodeProcess) -> None:
         self.ballast.unlink()
+
+    def set_read_only(self, yes: bool) -> None:
+        """While no node runs there."""
+        how = f"remount,{'ro' if yes else 'rw'}"
+        subprocess.run(["mount", "-o", how, str(self.ballast.parent)], check=True)
 
 
 class LimitedFiles:
@@ -177,4 +182,18 @@ def test_a_node_goes_on_while_its_disk_is_full(tmp_path: Path) -> None:
             "before": [1], "in-memory": [1], "at-a-peer": [1], "from-b": [1], "x": [2],
         }  # fmt: skip
         assert not status(a)["store"]["doubted"]
-        a.kill()
+
+        a.terminate()
+        if isinstance(disk, SmallDisk):
+            check_read_only(disk, a)
+
+
+def check_read_only(disk: SmallDisk, node: NodeProcess) -> None:
+    """One line says why the node does not start; directories without permission are in test_store_damage.py."""
+    disk.set_read_only(True)
+    with pytest.raises(ProcessError, match=r"kv\.sqlite: cannot be written \("):
+        node.start()
+    disk.set_read_only(False)
+    node.start()
+    assert values(dump_of(node))["x"] == [2]
+    node.kill()
