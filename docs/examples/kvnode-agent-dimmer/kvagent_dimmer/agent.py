@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import anyio
 
-from kvagent_dimmer.bus import Box, open_box
+from kvagent_dimmer.bus import open_box
 from kvagents.framework.agent import AgentKind
 from kvagents.framework.binding import Input, Output, plan_bindings, read_input, read_output
 from kvagents.framework.check import Checker
@@ -36,7 +36,7 @@ def read_lamp(config: Config, path: Path) -> Lamp | None:
     """The lamp at an entry; None for one that only says what the lamps below it share."""
     attributes = config.inherited(path)
     if "lamp" not in attributes or "box" not in attributes:
-        return None
+        return None  # it only says what the lamps below it share
     interval_s = attributes.get("interval", 2)
     return Lamp(attributes["box"], attributes["lamp"], interval_s, read_input(config, path), read_output(config, path))
 
@@ -65,13 +65,9 @@ class Dimmer(AgentKind[Lamp]):
             link.up()
             if spec.output is not None:
                 tasks.start_soon(drive, link, spec.output, partial(box.set, spec.number))
-            await _read(box, spec, link)
-
-
-async def _read(box: Box, spec: Lamp, link: Link) -> None:
-    feed = Feed(link, spec.input) if spec.input is not None else None
-    while True:
-        level = await box.level(spec.number)
-        if feed is not None:
-            await feed.take(level)
-        await anyio.sleep(spec.interval_s)
+            feed = Feed(link, spec.input) if spec.input is not None else None
+            while True:
+                level = await box.level(spec.number)
+                if feed is not None:
+                    await feed.take(level)
+                await anyio.sleep(spec.interval_s)
