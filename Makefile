@@ -9,9 +9,10 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 SEEDS ?= 1..100
 MINUTES ?= 5
+ROUNDS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim torture soak lint types contracts reference picture docs build clean install dev
+.PHONY: help demo test sim torture damage soak lint types contracts reference picture docs build clean install dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +51,9 @@ sim: $(DEV) ## simulate random clusters, SEEDS=1..100, and check all laws
 
 torture: $(DEV) ## real nodes under load, killed and cut off for MINUTES=5; with namespaces if run as root
 	@$(BIN)/python -m kvnode.testing.torture --minutes $(MINUTES)
+
+damage: $(DEV) ## real nodes whose stores are broken, ROUNDS=200 times: do they heal?
+	@$(BIN)/python -m kvnode.testing.damage_run --rounds $(ROUNDS)
 
 soak: $(DEV) ## real nodes under load and churn for MINUTES=5: does anything grow?
 	@$(BIN)/python -m kvnode.testing.soak --minutes $(MINUTES)
