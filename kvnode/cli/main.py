@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "node": Lazy("node:node", "Run a node, or manage the members of the cluster."),
     "util": Lazy("util:group", "Helpers for scripts; they need no node."),
     "demo": Lazy("demo:demo", "Three nodes, a 1-Wire bus, a cut link: watch it work."),
+    "plugins": Lazy("plugins:plugins", "List what installed packages add to kv."),
     "completion": Lazy("completion:completion", "Print the completion script of a shell."),
 }
 

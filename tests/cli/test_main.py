@@ -331,5 +331,19 @@ def test_completion_loads_no_plugin(
     assert _complete(monkeypatch, capsys, "extra", "") == set()
 
 
+def test_plugins_are_listed_and_checked_on_demand(kv: Kv, plugins: list[list[str]]) -> None:
+    rows = kv("plugins", "--format", "jsonl").lines
+    assert {(row["kind"], row["name"], row["problem"]) for row in rows} == {
+        (kind, name, "") for kind in ("command", "agent") for name in ("extra", "broken")
+    }
+    done = kv("plugins", "--check", "--format", "jsonl")
+    assert done.code == 1
+    assert {row["name"]: row["problem"] for row in done.lines} == {
+        "extra": "",
+        "broken": "ImportError: no such package",
+    }
+    assert why in kv("plugins", "--check").out
+
+
 def test_a_command_may_run_behind_the_loop() -> None:
     assert AfterLoop(lambda: 3).run() == 3
