@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path as FilePath
 from types import TracebackType
 from typing import Any, Self
 
-import anyio
-import anyio.from_thread
-
 from kvagents.framework.agent import AgentKind
 from kvagents.onewire.agent import OneWire
 from kvnode.core.path import Path
-from kvnode.testing.processes import NodeProcess, free_port
+from kvnode.testing.processes import NodeProcess
 from tests.integration.onewire_counterparts import WARM, simulated
+from tests.support.threaded import ThreadedServer
 
 
 class NodeBench:
@@ -77,38 +73,6 @@ class OneWireBench(NodeBench):
         self._bus.start()
 
 
-class Threaded:
-    """A server on an event loop and a thread of its own, so that tests on any backend can stop and start it."""
-
-    def __init__(self, serve: Callable[[Any], Any]) -> None:
-        self.port = free_port()
-        self._serve = serve
-        self._thread: threading.Thread | None = None
-        self._stop: Callable[[], object] = lambda: None
-
-    def start(self) -> None:
-        ready = threading.Event()
-        self._thread = threading.Thread(target=anyio.run, args=(self._run, ready))
-        self._thread.start()
-        assert ready.wait(10), "the server does not start"
-
-    async def _run(self, ready: threading.Event) -> None:
-        async with anyio.create_task_group() as tasks, anyio.from_thread.BlockingPortal() as portal:
-            listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=self.port)
-            tasks.start_soon(self._serve, listener)
-            stopped = anyio.Event()
-            self._stop = partial(portal.call, stopped.set)
-            ready.set()
-            await stopped.wait()
-            tasks.cancel_scope.cancel()
-
-    def stop(self) -> None:
-        if self._thread is not None:
-            self._stop()
-            self._thread.join()
-            self._thread = None
-
-
 class DimmerBench(NodeBench):
     """The example agent, installed at `site`, and its simulated box."""
 
@@ -124,7 +88,7 @@ class DimmerBench(NodeBench):
         self.environ = {"PYTHONPATH": str(site)}
         self.kind: AgentKind[Any] = Dimmer()
         self.box = SimulatedBox()
-        self._server = Threaded(self.box.serve)
+        self._server = ThreadedServer(self.box.serve)
         self.good = {"box": f"127.0.0.1:{self._server.port}", "lamp": 3, "dest": "home.lamp", "interval": 0.05}
         self.bad = {**self.good, "lamp": 9}
 

@@ -8,15 +8,12 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import anyio
-import anyio.from_thread
 import pytest
 
 from kvagents.onewire.chips import Sensor
@@ -24,7 +21,8 @@ from kvagents.onewire.model import Rom
 from kvagents.onewire.simtree import SimulatedBus
 from kvagents.onewire.simulator import Fault, SimulatedOwserver
 from kvagents.onewire.testing.ha7e import Ha7e, Ha7ePty
-from kvagents.onewire.testing.owserver import RealOwserver, free_port
+from kvagents.onewire.testing.owserver import RealOwserver
+from tests.support.threaded import ThreadedServer
 
 WARM = Rom.parse("28.67452301EF00")
 COLD = Rom.parse("10.67452301EF01")
@@ -76,35 +74,12 @@ def tester() -> Iterator[Counterpart]:
         yield Counterpart(server.port, server.start, server.stop, server.kill, roms, celsius=celsius)
 
 
-class ThreadedSimulator:
-    """The simulated owserver on an event loop of its own, so that tests on any backend can stop and start it."""
+class ThreadedSimulator(ThreadedServer):
+    """The simulated owserver on a thread of its own."""
 
     def __init__(self, bus: SimulatedBus) -> None:
-        self.port = free_port()
         self.server = SimulatedOwserver(bus, keep_alive_s=0.1)
-        self._thread: threading.Thread | None = None
-        self._stop: Callable[[], None] = lambda: None
-
-    def start(self) -> None:
-        ready = threading.Event()
-        self._thread = threading.Thread(target=anyio.run, args=(self._run, ready))
-        self._thread.start()
-        assert ready.wait(10), "the simulated owserver does not start"
-
-    async def _run(self, ready: threading.Event) -> None:
-        async with anyio.create_task_group() as tasks, anyio.from_thread.BlockingPortal() as portal:
-            await tasks.start(self.server.serve, "127.0.0.1", self.port)
-            stopped = anyio.Event()
-            self._stop = partial(portal.call, stopped.set)
-            ready.set()
-            await stopped.wait()
-            tasks.cancel_scope.cancel()
-
-    def stop(self) -> None:
-        if self._thread is not None:
-            self._stop()
-            self._thread.join()
-            self._thread = None
+        super().__init__(self.server.serve_on)
 
     def set_fault(self, fault: Fault) -> None:
         self.server.fault = fault
