@@ -19,9 +19,11 @@ from typing import Any, Final, TypeVar
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from kvnode.core.path import ROOT, Path, Pattern
+from kvnode.core.ticks import Dot
 
 from . import api
-from .items import Del, EventItem, Put, Reading, Written
+from .history import History
+from .items import Del, EventItem, Put, Reading, Sibling, Written
 from .mirror import Item
 
 T = TypeVar("T")
@@ -72,11 +74,24 @@ class SyncClient:
         """See :meth:`Client.conflicts`."""
         return self._portal.call(self._client.conflicts, path)
 
+    def history(self, path: Path | str, **options: Any) -> History:
+        """See :meth:`Client.history`."""
+        return self._portal.call(partial(self._client.history, path, **options))
+
+    def undo(self, path: Path | str, to: Dot | None = None, **options: Any) -> tuple[Sibling, Written]:
+        """See :meth:`Client.undo`."""
+        return self._portal.call(partial(self._client.undo, path, to, **options))
+
     def tree(
-        self, path: Path | str = ROOT, pattern: Pattern | str | None = None, depth: int | None = None
+        self,
+        path: Path | str = ROOT,
+        pattern: Pattern | str | None = None,
+        depth: int | None = None,
+        *,
+        keys: bool = False,
     ) -> Generator[Reading, None, None]:
         """See :meth:`Client.tree`."""
-        return self._iterate(self._client.tree(path, pattern, depth))
+        return self._iterate(self._client.tree(path, pattern, depth, keys=keys))
 
     def watch(
         self,
@@ -85,9 +100,10 @@ class SyncClient:
         depth: int | None = None,
         *,
         latest: bool = False,
+        keys: bool = False,
     ) -> Generator[Item, None, None]:
         """See :meth:`Client.watch`."""
-        return self._iterate(self._client.watch(path, pattern, depth, latest=latest))
+        return self._iterate(self._client.watch(path, pattern, depth, latest=latest, keys=keys))
 
     def events(
         self, path: Path | str = ROOT, pattern: Pattern | str | None = None, depth: int | None = None

@@ -26,7 +26,6 @@ from kvnode.core.entry import Siblings, Version
 from kvnode.core.path import Path
 from kvnode.core.policy import live
 from kvnode.core.replica import Replica
-from kvnode.core.system import NODES, PARTIAL
 from kvnode.core.ticks import Dot, durable_twin
 
 from . import acks
@@ -36,7 +35,9 @@ from .errors import NodeError
 GRACE_MS: Final = 10_000
 """After a start, leases of earlier runs are left alone for so long."""
 AGAIN_MS: Final = 30_000
-"""What cannot be decided now is looked at again after this time: a conflict, a node that is behind, another's turn."""
+"""What cannot be decided now is looked at again after this time: a conflict, a node that is behind, a holder that may
+be retired.
+"""
 AUTHOR: Final = "lease"
 
 
@@ -61,11 +62,8 @@ class Leases:
         return len(self._ends)
 
     def changed(self, key: bytes, siblings: Siblings, now: Now) -> None:
-        """The siblings of a path changed; who is a member may have changed with them."""
+        """The siblings of a path changed."""
         self._note(key, siblings, now, 0)
-        if key.startswith((NODES, PARTIAL)):
-            for other in self._ends:
-                self._appointments.expect(now.mono, other)
 
     @property
     def next_deadline(self) -> int | None:

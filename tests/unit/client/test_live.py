@@ -171,9 +171,31 @@ async def test_an_entry_that_is_gone_counts_only_after_the_answer() -> None:
         body = p.Body(("x",), 9 << 16, 0, msgspec.Raw(b"\x07"))
         node.send(p.Rows(watch.id, (p.Row((p.Sib("z~0123456789abcdef", 1, body),), 1),)), p.Rows(watch.id, (gone,)))
         node.send(p.Wrote(batch.id, ((*dot, 9 << 16),)))
+        await anyio.sleep(0.05)  # time for a client that does not wait to go on
         node.send(p.Rows(watch.id, (p.Row((p.Sib(*dot, body),), 1),)))
         await node.idle()
 
     async with scripted(network, "memory:late", late), _client_of(network, "memory:late") as kv, kv.mirror() as mirror:
         await mirror.set("x", 7)
         assert mirror.reading("x").dot == dot
+
+
+async def test_a_delete_waits_until_the_mirror_shows_it() -> None:
+    network = MemoryTransport()
+    inc = "z~0123456789abcdef"
+
+    async def slow(node: ScriptedNode) -> None:
+        node.welcome()
+        watch = await node.next()
+        value = p.Sib(inc, 1, p.Body(("x",), 1 << 16, 0, msgspec.Raw(b"\x07")))
+        node.send(p.Begin(watch.id, p.FULL), p.Rows(watch.id, (p.Row((value,), 1),)), p.Marker(watch.id, {}, True))
+        batch = await node.next()
+        node.send(p.Wrote(batch.id, ((inc, 2, 2 << 16),)))
+        await anyio.sleep(0.05)  # time for a client that does not wait to go on
+        node.send(p.Rows(watch.id, (p.Row((), 0, 0, None, ("x",)),)))
+        await node.idle()
+
+    async with scripted(network, "memory:slow", slow), _client_of(network, "memory:slow") as kv, kv.mirror() as mirror:
+        assert mirror["x"] == 7
+        await mirror.delete("x")
+        assert "x" not in mirror

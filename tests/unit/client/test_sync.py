@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from kvnode.client import Change, EventItem, NotFound, Put, Reading, Unavailable, Uptodate, sync
+from kvnode.client import OMITTED, Change, EventItem, NotFound, Put, Reading, Unavailable, Uptodate, sync
 from kvnode.client.sync import SyncClient
 from kvnode.testing.inprocess import running_node
 from kvnode.testing.served import ServedNode
@@ -44,6 +44,12 @@ def test_reading_and_writing() -> None:
             kv.get("a.b")
         assert [(str(r.path), r.value) for r in kv.tree("a")] == [("a.c", 2), ("a.d", 3)]
         assert kv.status()["node"] == "n"
+        kv.set("@.history.all", {"pattern": "#", "versions": 3})
+        kv.set("undone", 1)
+        kv.set("undone", 2)
+        assert kv.undo("undone")[0].value == 1
+        assert [r.version.value for r in kv.history("undone").past] == [2, 1]
+        assert [r.value for r in kv.tree("undone", keys=True)] == [OMITTED]
         assert kv.conflicts() == []
 
 

@@ -91,6 +91,18 @@ def test_neither_the_systems_own_tree_nor_what_is_volatile() -> None:
     assert recorded(net, "A") == [("y", 0, True), ("y", 1, True)]
 
 
+def test_a_volatile_value_that_a_durable_one_replaces() -> None:
+    net = Net("A")
+    asked(net)
+    net.write("A", "x.a", "before")
+    net.write("A", "@.volatile.hot", {"pattern": "x.#"})
+    net.write("A", "x.a", "volatile")
+    net.delete("A", "@.volatile.hot")
+    net.write("A", "x.a", "after")
+    net.flow()
+    assert [value for _, value, _ in recorded(net, "A")] == ["before", None]
+
+
 def test_nothing_is_recorded_where_nothing_is_asked() -> None:
     net = Net("A")
     for n in range(3):

@@ -118,6 +118,17 @@ def test_the_policy_chooses_the_winner(policy: str, value: object, order: list[i
     assert reading.conflict
 
 
+def test_without_values_the_winner_is_the_same_and_no_value_leaves() -> None:
+    encoder = RowEncoder(Holder(Policy.parse("union")), lambda: 0, values=False)
+    secret = [f"secret{n}" for n in range(3)]
+    versions = ordered(tuple(version(n + 1, [secret[n]], node="abc"[n]) for n in range(3)))
+    assert b"secret" not in encoder.encode(b"\x02x\0", versions)
+    row = row_of(encoder, *versions)
+    assert [s.inc[0] for s in row.siblings] == ["c", "b", "a"]
+    assert (row.flags & p.KEYS, row.value, reading_of(row).conflict) == (p.KEYS, None, True)
+    assert b"secret" not in encoder.encode(b"\x02x\0", versions[:1])
+
+
 def test_tombstones_come_last_and_lose() -> None:
     encoder = RowEncoder(Holder(), lambda: 0)
     reading = reading_of(row_of(encoder, version(9, None, node="a"), version(2, 5, node="b")))

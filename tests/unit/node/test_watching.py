@@ -9,7 +9,7 @@ import pytest
 from kvnode.client import protocol as p
 from kvnode.client.wire import decode_answer, framed, reading_print
 from kvnode.codec.values import pack, unpack
-from kvnode.core.entry import Siblings, Version, body_of, ordered
+from kvnode.core.entry import Lease, Siblings, Version, body_of, ordered
 from kvnode.core.path import Path, Pattern
 from kvnode.core.policy import NEWEST, Policy
 from kvnode.core.ticks import Dot, Known, Ticks
@@ -82,6 +82,17 @@ FULL = p.Begin(7, p.FULL)
 
 def marker(*ranges: int, whole: bool = True, print_: int | None = None) -> p.Marker:
     return p.Marker(7, {INC: ranges} if ranges else {}, whole, print_)
+
+
+def test_a_lease_is_sent_again_to_who_resumes_because_it_may_be_stale_by_now() -> None:
+    node = Node()
+    leased = body_of(Path.parse("a"), 1 << 16, pack(1), lease=Lease("n", 1_000))
+    node.known.add(INC, 1)
+    node.put(Path.parse("a"), (Version.make(Dot(INC, 1), {}, leased),))
+    node.tick = 1
+    node.write("b", 2)
+    node.watch.begin(p.DELTA, node.known.copy())
+    assert [item for item in node.turns() if isinstance(item, tuple)] == [("a", 1)]
 
 
 def test_a_snapshot_leaves_out_what_has_no_value() -> None:
