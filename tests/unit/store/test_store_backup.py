@@ -72,6 +72,7 @@ def backup(data: Path, tmp_path: Path) -> Path:
 def test_a_backup_is_private_complete_and_needs_no_log(backup: Path, everything: Held, tmp_path: Path) -> None:
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     assert os.listdir(backup.parent) == ["kv.backup"]
+    assert backup.read_bytes()[18:20] == b"\x01\x01", "SQLite's mark of a file without a log"
     (tmp_path / "other").mkdir()
     shutil.copy(backup, tmp_path / "other" / FILE_NAME)
     assert held(tmp_path / "other") == everything
