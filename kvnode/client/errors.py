@@ -14,6 +14,7 @@ Closed              ``closed``           the client, or the stream, was closed h
 ProtocolError       ``protocol_error``   the other side is no node, or speaks another version
 Refused             any other            the node refused: ``too_large``, ``reserved``, ``bad_value``, ``bad_path``,
                                          ``bad_request``, ``limit``, ``still_linked``, ``internal`` ...;
+                                         ``no_history``, ``ambiguous``: nothing, or no one thing, to go back to;
                                          ``too_old``: it does not know this request yet
 =================== ==================== ==================================================================
 """

@@ -42,7 +42,7 @@ AUTHOR: Final = "lease"
 
 
 class Due(NamedTuple):
-    """What is to be done: values to delete, and keys whose readings have become stale."""
+    """What is to be done: values to delete, and keys whose readings have become stale, or fresh again."""
 
     deletes: list[Change]
     stale: list[bytes]
@@ -54,6 +54,8 @@ class Leases:
     def __init__(self, replica: Replica, now: Now, *, grace_ms: int = GRACE_MS) -> None:
         self._replica: Final = replica
         self._ends: dict[bytes, dict[Dot, int]] = {}
+        self._told: dict[bytes, frozenset[Dot]] = {}
+        """Which versions were reported as stale."""
         self._appointments: Final = Appointments()
         for key, siblings in replica.tree.scan():
             self._note(key, siblings, now, grace_ms)
@@ -78,7 +80,9 @@ class Leases:
             siblings = self._replica.tree.get(key)
             if key not in self._ends:
                 continue
-            if any(v.is_stale(now.wall) for v in siblings):
+            stale = frozenset(v.dot for v in siblings if v.is_stale(now.wall))
+            if stale != self._told.get(key, frozenset()):
+                self._told[key] = stale
                 out.stale.append(key)
             if self._is_over(key, siblings, now):
                 dots = frozenset(v.dot for v in siblings if not v.is_tombstone)
@@ -92,6 +96,7 @@ class Leases:
         leased = [v for v in siblings if v.until is not None]
         if not leased:
             self._ends.pop(key, None)
+            self._told.pop(key, None)
             return
         known = self._ends.get(key, {})
         self._ends[key] = {v.dot: known.get(v.dot, self._end(v, now, grace_ms)) for v in leased}

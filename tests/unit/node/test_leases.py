@@ -116,9 +116,13 @@ def test_others_show_it_as_stale_and_leave_it_alone() -> None:
     assert not world.reads_stale("B")
     world.run(3_000)
     assert world.reads_stale("B")
-    assert ("B", Path.parse("x")) in world.stale
+    assert world.stale == [("B", Path.parse("x"))]
     world.run(100 * TTL_MS)
     assert world.net.read("B", "x") == 1
+    assert len(world.stale) == 1, "it is told once"
+    world.skew_ms["B"] = -YEAR_MS
+    world.run(2 * AGAIN_MS)
+    assert len(world.stale) == 2, "the clock was set back: it is fresh again"
 
 
 def test_when_the_holder_is_retired_the_first_of_the_others_deletes() -> None:
