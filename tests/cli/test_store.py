@@ -14,10 +14,11 @@ from kvnode.client import errors
 from kvnode.core.ticks import Ticks
 from kvnode.store.files import PAGE_BYTES
 from kvnode.store.sqlite import FILE_NAME, SqliteStore
-from kvnode.testing.store_contract import INC, Held, persist, read_all
+from kvnode.testing.store_contract import INC, persist
 from tests.cli.conftest import Result
 from tests.cli.fake import FakeClient
 from tests.support.records import entries, path_of, store_of, version
+from tests.support.stores import held
 
 Kv = Callable[..., Result]
 COUNT = 40
@@ -36,14 +37,6 @@ def data(master: Path, tmp_path: Path) -> Path:
     directory.mkdir()
     shutil.copy(master, directory / FILE_NAME)
     return directory
-
-
-def held(directory: Path) -> Held:
-    store = SqliteStore(directory)
-    try:
-        return read_all(store.load())
-    finally:
-        store.close()
 
 
 def damage(file: Path, tick: int) -> None:

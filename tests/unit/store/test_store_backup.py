@@ -16,17 +16,10 @@ from kvnode.store import files
 from kvnode.store.backup import BadBackup, copy_of_store, receive, restore
 from kvnode.store.base import StoreDamaged, StoreError, StoreExists, StoreFull, StoreLocked, StoreTooNew
 from kvnode.store.sqlite import FILE_NAME, SqliteStore
-from kvnode.testing.store_contract import Held, persist, read_all, refused
+from kvnode.testing.store_contract import Held, persist, refused
+from tests.support.stores import Died, dying_rename, held, names
 
 A = Held({b"\x02a\0": b"1"}, {}, {"name": b"a"})
-
-
-def held(directory: Path) -> Held:
-    store = SqliteStore(directory)
-    try:
-        return read_all(store.load())
-    finally:
-        store.close()
 
 
 def fill(directory: Path, *batches: Held) -> Path:
@@ -36,10 +29,6 @@ def fill(directory: Path, *batches: Held) -> Path:
         store.commit([persist(1, batch.rows, batch.known, batch.meta)])
     store.close()
     return directory / FILE_NAME
-
-
-def names(directory: Path) -> set[str]:
-    return set(os.listdir(directory)) - {f"{FILE_NAME}.lock"}
 
 
 @pytest.fixture
@@ -233,10 +222,6 @@ def test_a_backup_of_a_later_version_is_refused(backup: Path, tmp_path: Path, mo
     refused(StoreTooNew, lambda: restore(str(backup), str(tmp_path / "a")))
 
 
-class Died(BaseException):
-    """The process ends here."""
-
-
 @pytest.mark.parametrize("before", [True, False])
 def test_a_restore_that_is_cut_short_has_either_store(
     backup: Path, everything: Held, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: bool
@@ -261,20 +246,3 @@ def test_a_restore_that_is_cut_short_has_either_store(
         assert not any(name.endswith((".new", "restored-1")) for name in names(directory))
     assert len(states) >= 3, "fewer renames than a swap has"
     assert states[-1] == everything
-
-
-def dying_rename(step: int, before: bool) -> Callable[[str, str], None]:
-    left = step
-    rename = os.rename
-
-    def dying(source: str, target: str) -> None:
-        nonlocal left
-        if os.path.exists(source):
-            left -= 1
-        if left == -1 and before:
-            raise Died
-        rename(source, target)
-        if left == -1:
-            raise Died
-
-    return dying

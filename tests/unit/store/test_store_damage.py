@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,35 +20,12 @@ from kvnode.store.files import PAGE_BYTES
 from kvnode.store.inspection import MAX_DOUBTS
 from kvnode.store.sqlite import FILE_NAME, SqliteStore
 from kvnode.store.tables import number_key
-from kvnode.testing.store_contract import Held, persist, read_all
+from kvnode.testing.store_contract import Held, persist
+from tests.support.stores import answer, held, names, without
 
 Raw = Callable[..., int]
 KEY = KvPath(("home", 3, "sensor10")).key
 INC = f"node7~{7:016x}"
-
-
-def held(directory: Path) -> Held:
-    store = SqliteStore(directory)
-    try:
-        return read_all(store.load())
-    finally:
-        store.close()
-
-
-def answer(directory: Path) -> None:
-    """What a process does after doubts: it loads, and commits its known."""
-    store = SqliteStore(directory)
-    read_all(store.load())
-    store.commit([persist(1, meta={"answered": b"yes"})])
-    store.close()
-
-
-def without(mapping: Mapping[Any, Any], *keys: Any) -> dict[Any, Any]:
-    return {key: value for key, value in mapping.items() if key not in keys}
-
-
-def names(directory: Path) -> set[str]:
-    return set(os.listdir(directory)) - {f"{FILE_NAME}.lock"}
 
 
 # -- single rows -------------------------------------------------------------------------------------------------

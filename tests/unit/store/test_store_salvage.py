@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,34 +22,11 @@ from kvnode.store.migrations import SCHEMA_VERSION
 from kvnode.store.salvage import _Reader, between, salvage
 from kvnode.store.sqlite import FILE_NAME, SqliteStore
 from kvnode.store.tables import ROWS
-from kvnode.testing.store_contract import Held, persist, read_all
+from kvnode.testing.store_contract import Held, persist
+from tests.support.stores import Died, answer, dying_rename, held, names, without
 
 Raw = Callable[..., int]
 KEY = KvPath(("home", 3, "sensor10")).key
-
-
-def held(directory: Path) -> Held:
-    store = SqliteStore(directory)
-    try:
-        return read_all(store.load())
-    finally:
-        store.close()
-
-
-def answer(directory: Path) -> None:
-    """What a process does after doubts: it loads, and commits its known."""
-    store = SqliteStore(directory)
-    read_all(store.load())
-    store.commit([persist(1, meta={"answered": b"yes"})])
-    store.close()
-
-
-def without(mapping: Mapping[Any, Any], *keys: Any) -> dict[Any, Any]:
-    return {key: value for key, value in mapping.items() if key not in keys}
-
-
-def names(directory: Path) -> set[str]:
-    return set(os.listdir(directory)) - {f"{FILE_NAME}.lock"}
 
 
 # -- the file as a whole -------------------------------------------------------------------------------------------
@@ -259,10 +235,6 @@ def test_a_later_schema_is_refused_in_one_line_and_left_alone(filled: Path, raw:
 # -- a process that dies while it salvages ---------------------------------------------------------------------------
 
 
-class Died(BaseException):
-    """The process ends here."""
-
-
 @pytest.mark.parametrize("before", [True, False])
 def test_a_salvage_that_is_cut_short_is_finished_by_the_next_process(
     master: Path, everything: Held, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: bool
@@ -284,23 +256,6 @@ def test_a_salvage_that_is_cut_short_is_finished_by_the_next_process(
                 pass
         check_salvaged(directory, everything, bytes(data))
     assert step >= 3, "fewer renames than a swap has"
-
-
-def dying_rename(step: int, before: bool) -> Callable[[str, str], None]:
-    left = step
-    rename = os.rename
-
-    def dying(source: str, target: str) -> None:
-        nonlocal left
-        if os.path.exists(source):
-            left -= 1
-        if left == -1 and before:
-            raise Died
-        rename(source, target)
-        if left == -1:
-            raise Died
-
-    return dying
 
 
 def check_salvaged(directory: Path, everything: Held, damaged_file: bytes) -> None:

@@ -31,20 +31,13 @@ from kvnode.store.sqlite import FILE_NAME, SqliteStore
 from kvnode.store.sqlite_errors import from_sqlite
 from kvnode.store.tables import TALLY_KEY
 from kvnode.testing.store_contract import EMPTY, Held, persist, read_all, refused
+from tests.support.stores import held
 
 
 def opened(directory: Path, **options: int) -> SqliteStore:
     store = SqliteStore(directory, **options)
     read_all(store.load())
     return store
-
-
-def held(directory: Path) -> Held:
-    store = SqliteStore(directory)
-    try:
-        return read_all(store.load())
-    finally:
-        store.close()
 
 
 def pragma(store: SqliteStore, name: str) -> object:
