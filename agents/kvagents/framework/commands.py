@@ -95,7 +95,7 @@ class Commands:
             return self._apply(self._last.value) if again and self._last is not None else None
         if self._away_since is None:
             self._away_since = now
-        return self.lost() if now >= self.deadline() and not self._is_safe else None
+        return self.lost() if now >= self.deadline() else None
 
     def lost(self) -> Apply | None:
         """Nobody reaches the output any more: what to set it to, if anything."""

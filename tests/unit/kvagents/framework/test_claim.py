@@ -112,6 +112,13 @@ def test_two_holders_of_a_cut_tree_become_one_when_it_is_healed() -> None:
     assert b.token == 2
 
 
+def test_the_greater_token_counts_whatever_the_sessions_are_called() -> None:
+    older, newer = replace(mine("z"), token=1), replace(mine("a"), token=2)
+    z = Claimant(mine("z"), SAFE)
+    z.read([older, newer], 0)
+    assert z.holder == newer
+
+
 def test_equal_tokens_are_decided_alike_on_both_sides() -> None:
     a, b = Claimant(mine("a"), SAFE), Claimant(mine("b"), SAFE)
     left, right = Tree(), Tree()
