@@ -144,9 +144,12 @@ class PrintTell(Message, frozen=True, array_like=True, tag=10):
 
 
 class PathAsk(Message, frozen=True, array_like=True, tag=11):
-    """These paths differ: per key the dots that the asker holds there."""
+    """These paths differ: per key the dots that the asker holds there. With `verdict` the asker only wants to hear
+    which of them are gone, so equal dots need no look at their bodies.
+    """
 
     paths: tuple[tuple[bytes, tuple[Dot, ...]], ...]
+    verdict: bool = False
 
 
 class PathTell(Message, frozen=True, array_like=True, tag=12):

@@ -117,7 +117,7 @@ class Settle:
             )
             asked = tuple((key, tuple(v.dot for v in self._state.tree.get(key))) for key in some)
             walk.awaiting = len(asked)
-            self._send(link, PathAsk(asked))
+            self._send(link, PathAsk(asked, not walk.whole))
         elif walk.ranges:
             part, walk.ranges = walk.ranges[:_ASKED_RANGES], walk.ranges[_ASKED_RANGES:]
             self._send(link, PrintAsk(tuple(part)))
@@ -225,7 +225,8 @@ class Settle:
             siblings = state.tree.get(key)
             gone = tuple(d for d in dots if judge and state.known.has(*d) and not state.holds(d, key))
             # Equal dots, and yet a difference: a dot that names two changes (a copied machine), so the bodies tell.
-            lacking = tuple(v for v in siblings if v.dot not in dots) or (() if gone else siblings)
+            same = () if gone or message.verdict else siblings
+            lacking = tuple(v for v in siblings if v.dot not in dots) or same
             for version in lacking:
                 size += size_of(version)
                 link.has_now(version)

@@ -133,11 +133,8 @@ def _sent(world: World) -> Counter[str]:
 
 
 def _is_rest(before: Counter[str], now: Counter[str]) -> bool:
-    """Whether nothing happened in between but signs of life. Nodes ask now and then for single paths, those in conflict
-    with a delete, and the answers may bring versions.
-    """
-    asked = now["PathAsk"] > before["PathAsk"]
-    return all(now[k] == before[k] for k in ("persists", "Digest", "PrintAsk", *(() if asked else ("Versions",))))
+    """Whether nothing happened in between but signs of life, and questions about paths in conflict with a delete."""
+    return all(now[k] == before[k] for k in ("persists", "Digest", "PrintAsk", "Versions"))
 
 
 def _unretire(world: World) -> None:

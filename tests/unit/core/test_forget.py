@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kvnode.core.limits import Limits
-from kvnode.core.messages import PathAsk, Versions
+from kvnode.core.messages import PathAsk, PathTell, Versions
 from kvnode.core.path import Path
 from kvnode.core.ticks import incarnation
 from tests.support.replicas import Net, linked
@@ -348,3 +348,4 @@ def test_a_true_conflict_with_a_delete_stays_and_is_asked_for_rarely() -> None:
     net.run(checks * net.limits.check_ms)
     assert [len(net.at(label, "x")) for label in "AB"] == [2, 2]
     assert 1 <= len(net.sent(PathAsk, "A")) <= 2
+    assert all(siblings == () for tell in net.sent(PathTell, "B") for _, siblings, _ in tell.paths)
