@@ -50,8 +50,9 @@ def _kib(path: Path) -> int:
 
 
 class Counts(NamedTuple):
-    """What a node says of itself. `live_kib` is the size of all its entries as stored, `digest` a hash over their paths
-    and live dots, `linked` the names of its peers.
+    """What a node says of itself. `tombstones` counts the paths that hold nothing else: beside a value, a delete is a
+    conflict, and stays until somebody decides it. `live_kib` is the size of all entries as stored, `digest` a hash over
+    paths and live dots, `linked` names the peers.
     """
 
     entries: int
@@ -65,7 +66,7 @@ class Counts(NamedTuple):
 async def counts_now(kv: Client) -> Counts:
     """Ask it. Raises KvError."""
     status = await kv.status()
-    size, digest, now_ms = 0, blake2b(digest_size=8), time.time_ns() // 1_000_000
+    size, tombstones, digest, now_ms = 0, 0, blake2b(digest_size=8), time.time_ns() // 1_000_000
     rows = kv.dump()
     async with rows:
         async for row in rows:
@@ -73,8 +74,10 @@ async def counts_now(kv: Client) -> Counts:
             live = [version.dot for version in decode_record(row.record) if not version.is_gone(now_ms)]
             if live:
                 digest.update(f"{row.key.hex()} {live}\n".encode())
+            else:
+                tombstones += 1
     linked = frozenset(peer["name"] for peer in status["peers"] if peer["state"] == "linked")
-    return Counts(status["entries"], status["tombstones"], len(rows.known.map), size / 1024, digest.hexdigest(), linked)
+    return Counts(status["entries"], tombstones, len(rows.known.map), size / 1024, digest.hexdigest(), linked)
 
 
 class Row(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import random
 from collections import Counter
 from pathlib import Path
@@ -10,8 +11,12 @@ from typing import Any
 
 import pytest
 
+from kvnode.core.entry import Version, body_of, encode_record, ordered
+from kvnode.core.path import Path as KvPath
+from kvnode.core.ticks import Dot, incarnation
+from kvnode.testing.served import served_client
 from kvnode.testing.soak.__main__ import main
-from kvnode.testing.soak.measure import Counts, Files, Process, Row
+from kvnode.testing.soak.measure import Counts, Files, Process, Row, counts_now
 from kvnode.testing.soak.run import Plan, Report, write_csv
 from kvnode.testing.soak.trend import (
     MAX_POINTS,
@@ -177,6 +182,36 @@ def test_errors_that_churn_does_not_explain_are_named() -> None:
     after = rest()
     after.errors["ack_timeout"] = 1
     assert failing(ROWS, after) == {("all", "errors")}
+
+
+# -- measuring -----------------------------------------------------------------------------------------------
+
+
+NUMBERS = itertools.count(1)
+
+
+def record(path: str, *values: bytes | None) -> bytes:
+    """Siblings as stored, each of an incarnation of its own; None is a delete."""
+    siblings = [
+        Version.make(Dot(incarnation("Z", next(NUMBERS)), 1), {}, body_of(KvPath.parse(path), 5, value))
+        for value in values
+    ]
+    return encode_record(ordered(siblings))
+
+
+@pytest.mark.anyio
+async def test_a_delete_beside_a_value_is_not_waited_for() -> None:
+    """Only a person or an agent settles that conflict: it is no delete that should have been forgotten."""
+    async with served_client() as (_, kv):
+        await kv.load([record("@.nodes.ghost", b"\x80")])  # a member that acknowledges nothing, so nothing is forgotten
+        before = await counts_now(kv)
+        await kv.load([record("both", b"\x01", None), record("gone", None), record("here", b"\x02")])
+        after = await counts_now(kv)
+    assert (before.tombstones, after.tombstones) == (0, 1)
+    assert after.entries - before.entries == 2
+    assert after.live_kib > before.live_kib
+    assert after.digest != before.digest
+    assert after.linked == frozenset()
 
 
 # -- the command ---------------------------------------------------------------------------------------------
