@@ -20,7 +20,7 @@ from kvnode.store.files import PAGE_BYTES
 from kvnode.store.sqlite import FILE_NAME
 from kvnode.testing.damage import ALL_DAMAGE, FILE_DAMAGE, LOG_DAMAGE, flip_page_header, garbage, remove_all
 from kvnode.testing.damage_run import NotHealed, Trial, one_round
-from kvnode.testing.processes import NodeProcess, environment, free_port, run_kv
+from kvnode.testing.processes import NodeProcess, environment, free_port
 from kvnode.testing.store_contract import persist
 from tests.support.nodes import ask, dump_of, put, status, values, wait_for
 from tests.support.records import store_of
@@ -56,35 +56,37 @@ def page(node: NodeProcess, address: str, name: str) -> tuple[int, str]:
 # -- three nodes -----------------------------------------------------------------------------------------------------
 
 
-def test_whatever_breaks_on_one_of_three_nodes_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`python -m kvnode.testing.damage_run` is the long form."""
+def test_what_breaks_on_one_of_three_nodes_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make damage` is the long form."""
     with Trial(tmp_path) as trial:
+        b = trial.nodes[1]
+        trial.round(garbage, Random(1), victim=b)
+        check_what_is_told(trial)
         one_round(trial, 1, FILE_DAMAGE)
         one_round(trial, 2, LOG_DAMAGE)
+        b.terminate()
+        found = check(str(b.data / FILE_NAME))
+        assert (found.errors, {finding.kind for finding in found.findings}) == (0, {"kept"})
+        b.start()
         monkeypatch.setattr("kvnode.testing.damage_run.WAIT_S", 0.5)
         trial.expected["d.never"] = 1
         with pytest.raises(NotHealed, match=r"d\.never"):
             trial.until_healed()
 
 
-def test_damage_is_told_everywhere_until_it_is_made_up_for(tmp_path: Path) -> None:
-    with Trial(tmp_path) as trial:
-        a, b, c = trial.nodes
-        trial.round(garbage, Random(1), victim=b)
-        (line,) = [line for line in b.read_log().splitlines() if '"the store is damaged"' in line]
-        assert f"{b.data / FILE_NAME}.damaged-1" in json.loads(line)["last"]
-        place = "@.errors.node.b.store_doubt"
-        wait_for(
-            lambda: (record := troubles(c).get(place)) is not None and record["resolved"] is not None, "the record"
-        )
-        record = troubles(a)[place]
-        assert (record["subsystem"], record["severity"]) == ("node/b", "warning")
-        assert "was damaged" in record["message"]
-        assert DOUBT not in kinds_of_reports(b)
-        assert not status(b)["store"]["doubted"]
-        b.terminate()
-        found = run_kv("store", "check", "--data", str(b.data), "--format", "json")
-        assert [finding["kind"] for finding in json.loads(found.stdout)["findings"]] == ["kept"]
+def check_what_is_told(trial: Trial) -> None:
+    """Of the damage of b: a line in its log, and a record on all nodes, resolved since a peer has made up for it."""
+    a, b, c = trial.nodes
+    (line,) = [line for line in b.read_log().splitlines() if '"the store is damaged"' in line]
+    assert f"{b.data / FILE_NAME}.damaged-1" in json.loads(line)["last"]
+    place = "@.errors.node.b.store_doubt"
+    wait_for(lambda: troubles(c).get(place, {}).get("resolved") is not None, "the record")
+    wait_for(lambda: place in troubles(a), "the record at a")
+    record = troubles(a)[place]
+    assert (record["subsystem"], record["severity"]) == ("node/b", "warning")
+    assert "was damaged" in record["message"]
+    assert DOUBT not in kinds_of_reports(b)
+    assert not status(b)["store"]["doubted"]
 
 
 def test_every_kind_of_damage_says_what_it_did(tmp_path: Path) -> None:
