@@ -17,15 +17,17 @@ from tests.support.threaded import ThreadedServer
 
 
 class NodeBench:
-    """The node that agents need; it is there from the first start on."""
+    """What agents need besides their device: a node, which several benches may share, and a name."""
 
-    def __init__(self, folder: FilePath) -> None:
-        self._node = NodeProcess("n", folder)
-        self.address = self._node.address
+    def __init__(self, node: NodeProcess, name: str) -> None:
+        self._node = node
+        self.name = name
+        self.address = node.address
         self.environ: Mapping[str, str] = {}
 
     def start_node(self) -> None:
-        self._node.start()
+        if not self._node.is_running:
+            self._node.start()
 
     def kill_node(self) -> None:
         self._node.kill()
@@ -36,23 +38,24 @@ class NodeBench:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._node.kill()
+        """The node is somebody else's."""
 
 
 class OneWireBench(NodeBench):
     """The 1-Wire agent and a simulated owserver."""
 
-    reading = Path.parse("home.sensors") / str(WARM)
     bad_key = "interval"
 
-    def __init__(self, folder: FilePath) -> None:
-        super().__init__(folder)
+    def __init__(self, node: NodeProcess, name: str) -> None:
+        super().__init__(node, name)
+        self.dest = Path(("home", name))
+        self.reading = self.dest / str(WARM)
         self.kind: AgentKind[Any] = OneWire()
         self._open: AbstractContextManager[Any] = simulated()
 
     def __enter__(self) -> Self:
         self._bus = self._open.__enter__()
-        self.good = {"server": self._bus.address, "dest": "home.sensors", "interval": 0.1, "precision": 9}
+        self.good = {"server": self._bus.address, "dest": str(self.dest), "interval": 0.1, "precision": 9}
         self.bad = {**self.good, "interval": "often"}
         return self
 
@@ -76,20 +79,20 @@ class OneWireBench(NodeBench):
 class DimmerBench(NodeBench):
     """The example agent, installed at `site`, and its simulated box."""
 
-    reading = Path.parse("home.lamp")
     bad_key = "lamp"
 
-    def __init__(self, folder: FilePath, site: FilePath) -> None:
+    def __init__(self, node: NodeProcess, name: str, site: FilePath) -> None:
         # Installed by the test that uses it, so not to be had when this module is imported.
         from kvagent_dimmer.agent import Dimmer
         from kvagent_dimmer.box import SimulatedBox
 
-        super().__init__(folder)
+        super().__init__(node, name)
+        self.reading = Path(("lamps", name))
         self.environ = {"PYTHONPATH": str(site)}
         self.kind: AgentKind[Any] = Dimmer()
         self.box = SimulatedBox()
         self._server = ThreadedServer(self.box.serve)
-        self.good = {"box": f"127.0.0.1:{self._server.port}", "lamp": 3, "dest": "home.lamp", "interval": 0.05}
+        self.good = {"box": f"127.0.0.1:{self._server.port}", "lamp": 3, "dest": str(self.reading), "interval": 0.05}
         self.bad = {**self.good, "lamp": 9}
 
     def __enter__(self) -> Self:

@@ -16,7 +16,7 @@ from kvagents.framework.agent import Agent
 from kvagents.framework.testing.contract import CONTRACT, QUICK, Bench, Check, until
 from kvnode.client import connect
 from kvnode.core.path import Path
-from kvnode.testing.processes import environment
+from kvnode.testing.processes import NodeProcess, environment
 from tests.contract.agent_benches import DimmerBench, NodeBench, OneWireBench
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -50,11 +50,20 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return BACKENDS[name]
 
 
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    """One for all, which the checks start, kill and start again."""
+    made = NodeProcess("n", tmp_path_factory.mktemp("node"))
+    yield made
+    made.kill()
+
+
 @pytest.fixture
-def bench(request: pytest.FixtureRequest, agent_name: str, tmp_path: FilePath) -> Iterator[Bench]:
+def bench(request: pytest.FixtureRequest, agent_name: str, node: NodeProcess) -> Iterator[Bench]:
+    name = request.node.callspec.params["check"].__name__
     makers: dict[str, Callable[[], NodeBench]] = {
-        "onewire": lambda: OneWireBench(tmp_path),
-        "dimmer": lambda: DimmerBench(tmp_path, request.getfixturevalue("site")),
+        "onewire": lambda: OneWireBench(node, name),
+        "dimmer": lambda: DimmerBench(node, name, request.getfixturevalue("site")),
     }
     with makers[agent_name]() as made:
         yield made  # type: ignore[misc]  # its parts come with the device
@@ -79,8 +88,8 @@ def test_an_installed_package_adds_its_agent(site: FilePath):
     assert "onewire" in rows
 
 
-async def test_the_example_sets_its_lamps(site: FilePath, tmp_path: FilePath):
-    with DimmerBench(tmp_path, site) as bench:
+async def test_the_example_sets_its_lamps(site: FilePath, node: NodeProcess):
+    with DimmerBench(node, "house", site) as bench:
         bench.start_node()
         lamp = {"src": "home.lamp.set", "state": "home.lamp.is", "scale": 0.01, "fail_safe": 0}
         async with connect(bench.address, author="test") as kv:

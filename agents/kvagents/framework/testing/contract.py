@@ -28,13 +28,16 @@ from kvnode.data.sources import STATUS, source_of
 QUICK: Final = RetryPolicy(first_s=0.05, factor=1.2, longest_s=0.3, working_after_s=0.3)
 """The shape of the real delays, without their length."""
 PATIENCE_S: Final = 30.0
-NAME: Final = "contract"
 
 
 class Bench(Protocol):
-    """One agent, with the device or service that it connects to, and a node. Neither runs at first but the device."""
+    """One agent, with the device or service that it connects to, and a node. The device is there at first.
+
+    Checks may share a node, but each needs a `name` of its own for the agent, and a `reading` of its own.
+    """
 
     kind: AgentKind[Any]
+    name: str
     good: Mapping[str, Any]
     """Attributes of the agent's own entry with which it writes the device's value to `reading`, several times a
     second if need be."""
@@ -48,10 +51,10 @@ class Bench(Protocol):
     """What ``python -m kvnode agent run`` needs in its environment to find the agent."""
 
     def start_node(self) -> object:
-        """Start the node, the first time or again with what it held."""
+        """Start the node if it does not run, the first time or again with what it held."""
 
     def kill_node(self) -> object:
-        """End the node without notice."""
+        """End the node without notice, if it runs."""
 
     def change(self) -> Any:
         """Make the device say something new; returns the value that the tree should get."""
@@ -94,8 +97,8 @@ async def _client(bench: Bench) -> AsyncIterator[Client]:
 async def _running(bench: Bench, process: Process | None = None, **overrides: Any) -> AsyncIterator[Agent[Any]]:
     """The agent in this process, ended like one that got a signal."""
     given = {**bench.good, **overrides}
-    async with connect(bench.address, author=f"{bench.kind.kind}/{NAME}", patient=True) as kv:
-        agent = Agent(bench.kind, NAME, kv, overrides=given, policy=QUICK, process=process)
+    async with connect(bench.address, author=_agent(bench), patient=True) as kv:
+        agent = Agent(bench.kind, bench.name, kv, overrides=given, policy=QUICK, process=process)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(agent.run)
             yield agent
@@ -111,7 +114,11 @@ async def _follows(bench: Bench, kv: Client) -> None:
 
 
 def _below(top: Path, bench: Bench) -> Path:
-    return top / (bench.kind.kind, NAME)
+    return top / (bench.kind.kind, bench.name)
+
+
+def _agent(bench: Bench) -> str:
+    return f"{bench.kind.kind}/{bench.name}"
 
 
 def _is_open(record: Any) -> bool:
@@ -120,6 +127,7 @@ def _is_open(record: Any) -> bool:
 
 async def starts_before_the_node(bench: Bench) -> None:
     """An agent waits for its node, and then does its work."""
+    bench.kill_node()
     async with _running(bench):
         with anyio.move_on_after(0.3):
             await anyio.sleep_forever()
@@ -129,7 +137,7 @@ async def starts_before_the_node(bench: Bench) -> None:
             status = await until(kv, _below(STATUS, bench), bool)
             assert status["state"] == "running"
             source = await until(kv, source_of(bench.reading), bool)
-            assert source["agent"] == f"{bench.kind.kind}/{NAME}"
+            assert source["agent"] == _agent(bench)
 
 
 async def survives_a_restart_of_its_node(bench: Bench) -> None:
@@ -203,7 +211,7 @@ async def ends_in_order_on_sigterm(bench: Bench) -> None:
 
 
 def _process(bench: Bench) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "kvnode", "agent", "run", bench.kind.kind, NAME, "--node", bench.address]
+    command = [sys.executable, "-m", "kvnode", "agent", "run", bench.kind.kind, bench.name, "--node", bench.address]
     environ = {**os.environ, **bench.environ}
     return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
