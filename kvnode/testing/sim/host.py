@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -59,10 +60,14 @@ class Host:
 
 @dataclass(slots=True)
 class Snapshot:
-    """A running virtual machine: the memory of its process, and its disk."""
+    """A running virtual machine: the memory of its process, and its disk. The process goes on with its clock for
+    intervals, and with its numbers for links.
+    """
 
     replica: Replica
     disk: Disk
+    mono_0: int
+    links: int
 
 
 @dataclass(slots=True)
@@ -74,11 +79,11 @@ class _Inbox:
 
 
 class Process:
-    """One run of a node's program: it feeds the replica and carries out its effects. `replica` is what a snapshot
-    holds; None: a new one, loaded from the disk. `before` is the run that the snapshot goes on with.
+    """One run of a node's program: it feeds the replica and carries out its effects. It is loaded from the disk, or
+    goes on from a snapshot.
     """
 
-    def __init__(self, world: World, host: Host, replica: Replica | None = None, before: Process | None = None) -> None:
+    def __init__(self, world: World, host: Host, snapshot: Snapshot | None = None) -> None:
         host.runs += 1
         self.world: Final = world
         self.host: Final = host
@@ -86,18 +91,18 @@ class Process:
         self.run: Final = host.runs
         self.alive = True
         self.links: dict[LinkId, tuple[Connection, int]] = {}
-        self._link_count: int = before._link_count if before is not None else 0
+        self._link_count = snapshot.links if snapshot is not None else 0
         self._inbox = _Inbox()
         self._wake_at: int | None = None
         self._busy = (0, 0)
         self._syncing = False
         rng = Random(f"kvnode process {world.plan.seed} {host.label} {host.runs}")
         self.rng: Final = rng
-        self._mono_0: Final[int] = before._mono_0 if before is not None else rng.randrange(1_000_000)
+        self._mono_0: Final = snapshot.mono_0 if snapshot is not None else rng.randrange(1_000_000)
         self._dialects: dict[LinkId, Dialect] = {}
-        self.replica: Final = replica if replica is not None else self._load()
+        self.replica: Final = snapshot.replica if snapshot is not None else self._load()
         world.watch.started(self)
-        if replica is not None:
+        if snapshot is not None:
             self._go_on()
         elif host.announces:
             self.replica.set_addresses((f"{host.label}:{27590 + host.moves}",), self.now())
@@ -120,6 +125,10 @@ class Process:
         for link in list(self.replica.links):
             self.replica.unlinked(link, self.now())
         self._sync_later()
+
+    def snapshot(self) -> Snapshot:
+        """The machine as it is now."""
+        return Snapshot(deepcopy(self.replica), self.host.disk.copy(), self._mono_0, self._link_count)
 
     def now(self) -> Now:
         """The host's clocks."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from random import Random
 from typing import TYPE_CHECKING, Final
 
 from .disk import Disk
-from .host import Host, Snapshot
+from .host import Host
 from .releases import TOO_NEW
 
 if TYPE_CHECKING:
@@ -164,7 +163,7 @@ def _snapshot(world: World, label: str) -> None:
     """Host: a virtual machine, whose memory and disk are copied while it runs."""
     host = world.running(label)
     if host is not None and host.process is not None:
-        host.snapshot = Snapshot(deepcopy(host.process.replica), host.disk.copy())
+        host.snapshot = host.process.snapshot()
 
 
 def _rewind(world: World, label: str) -> None:
@@ -173,10 +172,9 @@ def _rewind(world: World, label: str) -> None:
     if host is None or host.snapshot is None or host.process is None:
         return
     snapshot, host.snapshot = host.snapshot, None
-    before = host.process
     _replace_disk(world, host, snapshot.disk)
     world.ledger.blur(snapshot.replica.state.counters)
-    world.go_on(host, snapshot.replica, before)
+    world.go_on(host, snapshot)
 
 
 def _clone(world: World, label: str, duration: int, *peers: str) -> None:

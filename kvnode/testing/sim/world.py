@@ -12,11 +12,10 @@ from typing import Any, Final, NamedTuple
 from kvnode.codec import peer as codec
 from kvnode.core.limits import Limits
 from kvnode.core.messages import Message
-from kvnode.core.replica import Replica
 from kvnode.core.ticks import Dot
 
 from .disk import Disk
-from .host import WALL_0, Host, Process
+from .host import WALL_0, Host, Process, Snapshot
 from .ledger import Ledger
 from .net import QUIET, Connection, Edge, Noise
 from .plan import Plan
@@ -294,10 +293,10 @@ class World:
             self.watchers[number] = Watcher(self, number, latest=how == "latest")
         return self.watchers[number]
 
-    def go_on(self, host: Host, replica: Replica, before: Process) -> None:
-        """A machine goes on from a snapshot of an earlier run of it."""
+    def go_on(self, host: Host, snapshot: Snapshot) -> None:
+        """A machine goes on from a snapshot."""
         self.log("go on", host.label)
-        host.process = Process(self, host, replica, before)
+        host.process = Process(self, host, snapshot)
         self._dial_from(host)
 
     def start(self, host: Host) -> None:
