@@ -31,6 +31,8 @@ class Disk:
         self.quarantine: dict[int, bytes] = dict(image.quarantine) if image else {}
         self.dots: dict[bytes, frozenset[Dot]] = {k: dots_of(r) for k, r in self.rows.items()}
         self.staged: list[Persist] = []
+        self.forgotten: set[Dot] = set()
+        """What was at paths of which nothing is left."""
         self._reached = 0
         """So many of the staged transactions are on the disk though it told of an error."""
         self._fresh: set[Dot] = set()
@@ -95,7 +97,7 @@ class Disk:
         for key, record in persist.rows.items():
             if record is None:
                 self.rows.pop(key, None)
-                self.dots.pop(key, None)
+                self.forgotten |= self.dots.pop(key, frozenset())
             else:
                 self.rows[key] = record
                 self.dots[key] = dots_of(record)

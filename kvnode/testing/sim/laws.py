@@ -217,16 +217,17 @@ def _check_writes(world: World) -> None:
 
 def _check_conflicts(world: World) -> None:
     """A delete that raced a write stays beside the value until somebody writes over both: forgetting it would end a
-    conflict that nobody decided. One node that still shows it is enough, since others may have forgotten the delete
-    before the value came to them (R2).
+    conflict that nobody decided. One node that still shows it is enough, and a node that forgot it before the value
+    came may tell the others so (R2, R5).
     """
+    forgotten = {dot for host in world.hosts.values() for dot in host.disk.forgotten}
     full = [p for p in world.processes() if p.host.view is None]
     wall = world.wall(latest=True)
     for key, dots in world.ledger.by_key.items():
         writes = [world.ledger.writes[d] for d in dots]
         held = {v.dot for p in full for v in p.replica.tree.get(key)}
         shown = [w for w in writes if w.dot in held and not w.deletes_at(wall)]
-        for delete in (w for w in writes if w.deletes and w.dot not in held):
+        for delete in (w for w in writes if w.deletes and w.dot not in held | forgotten):
             decided = any(delete.dot in w.past or delete.dot in w.aware for w in writes)
             if not decided and any(_raced(world, delete, value) for value in shown):
                 where = Path.from_key(key)
