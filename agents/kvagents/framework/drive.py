@@ -149,5 +149,7 @@ class _Driver:
         with anyio.move_on_after(LAST_ACT_S, shield=True):
             try:
                 await self._apply(self._output.converter.to_device(what.value))
+                if self._output.state is not None:
+                    self._link.leave(self._output.state, what.value)
             except Failed as error:
                 log.warning("not set to its fail-safe value: %s", error, extra={"path": str(self._output.path)})

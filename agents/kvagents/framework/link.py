@@ -83,6 +83,10 @@ class Link:
         """Say that the values at `dest` come from here, configured at `config`, and how old they may become."""
         self._reporter.feeds(dest, config, stale_after_s)
 
+    def leave(self, path: Path, value: Any) -> None:
+        """Write a value when the agent says goodbye: while a binding is cancelled, nothing else is written any more."""
+        self._reporter.last_words[path] = value
+
     async def put(self, path: Path, value: Any) -> bool:
         """Write a value. False when it was not written because no node is there: measure and try again later.
 

@@ -43,6 +43,8 @@ class Reporter(Watcher):
         self._sources: dict[Path, Source] = {}
         self._told_sources: dict[Path, Source] = {}
         self._unconfirmed: set[Path] = set()
+        self.last_words: dict[Path, Any] = {}
+        """Values to write when the agent says goodbye."""
         self.facts: Mapping[str, Any] = {}
         """More for the status entry."""
 
@@ -142,6 +144,8 @@ class Reporter(Watcher):
 
     async def farewell(self, kv: Kv) -> None:
         """Say that the agent has ended, and what is still to be said. Raises KvError."""
+        for path, value in self.last_words.items():
+            await kv.set(path, value, timeout=WRITE_TIMEOUT_S, idempotent=True)
         await self._write_all(kv, self.book.take_changed(), "stopped")
 
     async def _write(self) -> bool:

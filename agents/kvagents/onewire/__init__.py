@@ -1,5 +1,6 @@
-"""1-Wire through owserver: sensors of a bus become entries of the KV tree.
+"""1-Wire through owserver: what devices measure, count and sense comes into the tree, switches follow it.
 
-``model`` is pure, ``bus`` does the I/O, ``agent`` glues both to the framework, ``simulator`` is an owserver
-without hardware, ``testing`` emulates a bus master below a real owserver.
+``model``, ``config`` and ``poll`` are pure; ``bus`` does the I/O, ``agent`` glues all to the framework, ``command`` is
+``kv onewire``. ``simulator`` is an owserver without hardware, ``testing`` emulates a bus master below a real one; both
+have the devices of ``chips`` and ``chips_io`` on them.
 """

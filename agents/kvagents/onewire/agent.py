@@ -10,6 +10,7 @@ import anyio
 
 from kvagents.framework.agent import AgentKind, Option
 from kvagents.framework.check import Checker
+from kvagents.framework.claim import Terms
 from kvagents.framework.config import Config, Plan
 from kvagents.framework.drive import drive
 from kvagents.framework.errors import Failed
@@ -49,6 +50,9 @@ class OneWire(AgentKind[ServerPlan]):
         Option("dest", "PATH", "write every sensor found below this path, under its id", _read_path),
         Option("interval", "SECONDS", "time from one measurement to the next", _read_seconds),
     )
+
+    # Two would read the same, and set switches to the same.
+    terms: ClassVar[Terms] = Terms(two_holders="safe")
 
     @cached_property
     def _checker(self) -> Checker:

@@ -76,10 +76,12 @@ def tree(entries: dict[str, Any]) -> FakeKv:
 @asynccontextmanager
 async def running(kv: FakeKv, pump: Pump) -> AsyncIterator[None]:
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Agent(pump, "t", kv, wall=wall, random=lambda: 0.0).run)
+        agent = Agent(pump, "t", kv, wall=wall, random=lambda: 0.0)
+        tasks.start_soon(agent.run)
         await anyio.sleep(0.5)
         yield
         tasks.cancel_scope.cancel()
+    await agent.farewell(kv)
 
 
 async def test_a_command_is_carried_out_and_read_back():
@@ -189,7 +191,14 @@ async def test_the_end_of_the_agent_makes_safe_and_a_new_configuration_does_not(
         kv.put("agent.pump.t", {**PUMP, "fail_safe_after": 5})
         await anyio.sleep(1)
         assert 0 not in pump.done
+        assert kv.at("is") == "on"
     assert pump.done[-1] == 0
+    assert kv.at("is") == "off", "what the tree says agrees with the device"
+    await anyio.sleep(5)
+    async with running(kv, pump):
+        await anyio.sleep(5)
+        assert pump.done[-1] == 0, "the command from before was carried out once"
+        assert kv.at(ERROR) is None
 
 
 async def test_an_instance_that_loses_its_claim_leaves_the_device_to_the_other():
