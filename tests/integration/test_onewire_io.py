@@ -234,6 +234,31 @@ async def test_an_alarm_is_read_long_before_its_turn(node: NodeProcess, bench: B
             tasks.cancel_scope.cancel()
 
 
+async def test_several_servers_are_served_each_on_its_own(node: NodeProcess):
+    benches = {name: Bench() for name in ("roof", "cellar")}
+    servers = {name: ThreadedSimulator(SimulatedBus([bench.warm])) for name, bench in benches.items()}
+    for server in servers.values():
+        server.start()
+    try:
+        async with connect(node.address, author="test") as kv, anyio.create_task_group() as tasks:
+            await kv.set(CONFIG, {"interval": 0.2, "precision": 9})
+            for name, server in servers.items():
+                entry = {"server": f"127.0.0.1:{server.port}", "dest": f"home.{name}"}
+                await kv.set(CONFIG / name, entry)
+            tasks.start_soon(Agent(OneWire(), "attic", kv, policy=QUICK).run)
+            for name in servers:
+                await until(kv, Path(("home", name, str(WARM))), lambda value: value == 21.5)
+            servers["roof"].stop()
+            await until(kv, Path.parse("@.errors.onewire.attic.roof"), bool)
+            for celsius in (3.5, 4.5):
+                benches["cellar"].celsius = celsius
+                await until(kv, Path(("home", "cellar", str(WARM))), lambda value, want=celsius: value == want)  # type: ignore[misc]
+            tasks.cancel_scope.cancel()
+    finally:
+        for server in servers.values():
+            server.stop()
+
+
 @pytest.mark.owserver
 @pytest.mark.parametrize(("rom", "name"), [(COUNT, "counters.A"), (WARM, "latesttemp")], ids=["crc16", "crc8"])
 async def test_what_comes_with_a_wrong_checksum_is_never_believed(rom: Rom, name: str):
