@@ -18,6 +18,8 @@ LEAST_POINTS: Final = 5
 """Of fewer nothing is said."""
 WARM_UP: Final = 1 / 3
 """The part of the time at the start that is left out: caches fill, the allocator finds its size."""
+LOW_OF: Final = 3
+"""So many neighbours stand for one measurement of a latency, see :func:`lows`."""
 HOUR_S: Final = 3600.0
 
 Point = tuple[float, float]
@@ -57,6 +59,14 @@ def thinned(points: Sequence[Point], most: int = MAX_POINTS) -> list[Point]:
     size = -(-len(points) // most)
     groups = (points[at : at + size] for at in range(0, len(points), max(size, 1)))
     return [(median(t for t, _ in group), median(v for _, v in group)) for group in groups]
+
+
+def lows(points: Sequence[Point], size: int = LOW_OF) -> list[Point]:
+    """The least of each `size` neighbours: what grows in a node grows in each of them, a neighbour on the machine that
+    takes the processor shows in some.
+    """
+    groups = (points[at : at + size] for at in range(0, len(points), size))
+    return [min(group, key=lambda point: point[1]) for group in groups]
 
 
 def without_warm_up(points: Sequence[Point]) -> list[Point]:

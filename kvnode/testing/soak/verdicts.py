@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from .measure import Counts, Files, Process, Row
-from .trend import Bound, Verdict, judge
+from .trend import Bound, Point, Verdict, judge, lows
 
 MEMORY: Final = Bound(absolute=4096, share=0.05)
 """KiB of a node that runs throughout."""
@@ -16,7 +16,7 @@ STORE: Final = Bound(absolute=1024, share=0.05)
 """KiB of the file itself: free pages are used again."""
 P50: Final = Bound(absolute=2.0, share=0.5)
 P99: Final = Bound(absolute=20.0, share=0.5)
-"""Milliseconds: a neighbour on the machine shows here first."""
+"""Milliseconds. Other work on the machine shows here first; see :func:`.trend.lows`."""
 STORE_FACTOR: Final = 4.0
 STORE_BASE_KIB: Final = 512.0
 """At rest a file has at most so many times the size of what is live, and so much besides."""
@@ -69,15 +69,14 @@ def verdicts_of(rows: Sequence[Row], before: Rest, after: Rest, lasting: Sequenc
 
 
 def _trends(name: str, rows: Sequence[Row]) -> list[Verdict]:
-    series: Mapping[str, tuple[str, Bound, Callable[[Row], float]]] = {
-        "memory": ("KiB", MEMORY, lambda row: row.rss_kib),
-        "store": ("KiB", STORE, lambda row: row.db_kib),
-        "p50": ("ms", P50, lambda row: row.p50_ms),
-        "p99": ("ms", P99, lambda row: row.p99_ms),
-    }
+    def points(value: Callable[[Row], float]) -> list[Point]:
+        return [(row.at_s, value(row)) for row in rows if row.calls]
+
     return [
-        judge(name, what, unit, [(row.at_s, value(row)) for row in rows], bound)
-        for what, (unit, bound, value) in series.items()
+        judge(name, "memory", "KiB", points(lambda row: row.rss_kib), MEMORY),
+        judge(name, "store", "KiB", points(lambda row: row.db_kib), STORE),
+        judge(name, "p50", "ms", lows(points(lambda row: row.p50_ms)), P50),
+        judge(name, "p99", "ms", lows(points(lambda row: row.p99_ms)), P99),
     ]
 
 

@@ -24,6 +24,7 @@ from kvnode.testing.soak.trend import (
     Bound,
     Point,
     judge,
+    lows,
     quantile,
     theil_sen,
     thinned,
@@ -65,6 +66,18 @@ def test_a_long_series_is_thinned_and_keeps_its_slope() -> None:
     assert theil_sen(thinned(long)) == pytest.approx(3.0)
     assert thinned(long[:MAX_POINTS]) == long[:MAX_POINTS]
     assert thinned([]) == []
+
+
+def test_a_busy_neighbour_is_no_latency_that_grows() -> None:
+    """It comes in bursts, more of them towards the end; the node between them is as fast as ever."""
+    calm = series(0.0, noise=0.5, base=10.0)
+    rng = random.Random(3)
+    busy = [(at, value + (40.0 if rng.random() < at / 1200 else 0.0)) for at, value in calm]
+    bound = Bound(absolute=2.0, share=0.2)
+    assert judge("n1", "p50", "ms", lows(busy), bound).ok
+    slower = [(at, value + at / 60) for at, value in busy]
+    assert not judge("n1", "p50", "ms", lows(slower), bound).ok
+    assert lows([(1, 5), (2, 3), (3, 4), (4, 9)], 3) == [(2, 3), (4, 9)]
 
 
 def test_quantiles() -> None:
