@@ -17,7 +17,7 @@ import pytest
 from kvnode.core import marks
 from kvnode.testing.sim import Config, Plan, Report, Step, generate, parse, run, run_plan, shrink
 from kvnode.testing.sim.faults import FAULTS
-from kvnode.testing.sim.plan import HostPlan
+from kvnode.testing.sim.plan import HostPlan, hang_together
 from kvnode.testing.sim.scenario import play
 from kvnode.testing.sim.steps import KINDS
 
@@ -128,6 +128,7 @@ def test_every_kind_of_step_and_fault_is_drawn() -> None:
     plans = [generate(seed) for seed in range(300)]
     assert {s.kind for plan in plans for s in plan.steps} == KINDS
     assert {kind for plan in plans for kind in plan.faults} == FAULTS.keys()
+    assert all(hang_together({h.name: h.view for h in plan.hosts}, plan.edges) for plan in plans)
     sizes = {len(plan.hosts) for plan in plans}
     assert sizes >= set(range(2, 7))
     assert max(sizes) > 6

@@ -7,7 +7,7 @@ from random import Random
 from typing import Final
 
 from .faults import FAULTS, WEIGHTS
-from .plan import Edges, HostPlan, Plan, Step, connected
+from .plan import Edges, HostPlan, Plan, Step, hang_together
 
 VOLATILE_PATTERN: Final = "v.#"
 MERGED_PATTERN: Final = "m.#"
@@ -80,7 +80,7 @@ def generate(seed: int, config: Config | None = None) -> Plan:
     names = [_name(i) for i in range(_size(rng, config))]
     edges = tuple(sorted(_edges(names, rng)))
     hosts = tuple(_host(name, rng) for name in names)
-    if not connected([h.name for h in hosts if h.view is None], edges):
+    if not hang_together({h.name: h.view for h in hosts}, edges):
         hosts = tuple(replace(h, view=None) for h in hosts)  # a partial replica is no way through (R8)
     full = [h.name for h in hosts if h.view is None]
     draw = Draw(rng, names, full, edges, _paths(rng), config.span_ms)

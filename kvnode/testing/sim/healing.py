@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .net import QUIET
-from .plan import connected
+from .plan import hang_together
 from .releases import TOO_NEW
 
 if TYPE_CHECKING:
@@ -57,6 +57,5 @@ def _gone_for_good(world: World, host: Host) -> bool:
     """Whether a host was retired while it was down, and nobody needs it as a way to others."""
     if host.name not in world.retired or host.process is not None or host.up_at < world.now + _FOR_GOOD_MS:
         return False
-    left = [h for h in world.hosts.values() if h is not host and not h.retired]
-    everybody, full = [h.label for h in left], [h.label for h in left if h.view is None]
-    return bool(full) and connected(full, world.edges) and connected(everybody, world.edges)
+    left = {h.label: h.view for h in world.hosts.values() if h is not host and not h.retired}
+    return None in left.values() and hang_together(left, world.edges)

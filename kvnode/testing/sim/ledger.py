@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from kvnode.core.ticks import Dot, Incarnation, Ticks, is_volatile
+from kvnode.core.ticks import Dot, Incarnation, Ticks, durable_twin, is_volatile, volatile_twin
 
 from .disk import Disk
 
@@ -59,7 +59,8 @@ class Ledger:
 
     def blur(self, counters: Mapping[Incarnation, int]) -> None:
         """A running process was set back to where it had given out these ticks: only that can break law 6."""
-        for inc, tick in counters.items():
+        for inc in {twin for one in counters for twin in (one, durable_twin(one), volatile_twin(durable_twin(one)))}:
+            tick = counters.get(inc, 0)
             self._blurred[inc] = min(tick, self._blurred.get(inc, tick))
 
     def is_blurred(self, dot: Dot) -> bool:

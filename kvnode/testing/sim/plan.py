@@ -7,7 +7,7 @@ that make no sense at their time (a crash of a host that is down, a restore with
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 Arg = str | int
@@ -74,10 +74,9 @@ class Plan:
         """The same without a host; None if the others no longer hang together."""
         hosts = tuple(h for h in self.hosts if h.name != name)
         edges = tuple(e for e in self.edges if name not in e)
-        everybody, full = [h.name for h in hosts], [h.name for h in hosts if h.view is None]
-        if len(full) < 2 or not connected(full, edges) or not connected(everybody, edges):
-            return None
-        return replace(self, hosts=hosts, edges=edges)
+        views = {h.name: h.view for h in hosts}
+        full = [name for name, view in views.items() if view is None]
+        return replace(self, hosts=hosts, edges=edges) if len(full) > 1 and hang_together(views, edges) else None
 
     def __str__(self) -> str:
         """A text for people, which :func:`parse` reads: the world, then a step a line."""
@@ -101,6 +100,16 @@ def connected(names: list[str], edges: Iterable[tuple[str, str]]) -> bool:
             left.discard(here)
             todo += sorted(near[here])
     return not left
+
+
+def hang_together(views: Mapping[str, tuple[str, ...] | None], edges: Iterable[tuple[str, str]]) -> bool:
+    """Whether the full replicas (those without a view) are connected by themselves, and each partial one is next to one
+    of them (R8).
+    """
+    edges = tuple(edges)
+    full = {name for name, view in views.items() if view is None}
+    near = {a for a, b in edges if b in full} | {b for a, b in edges if a in full}
+    return connected(sorted(full), edges) and views.keys() - full <= near
 
 
 # -- text to plan ----------------------------------------------------------------------------------------------

@@ -209,11 +209,10 @@ class Watcher:
         ledger = self._world.ledger
         before = self._dots(key)
         past = self._past.setdefault(key, set())
-        newer = ledger.past_of(item.dots)
-        back = sorted(d for d in (item.dots - before) & past if not self._may_return(d, beside=d in newer))
+        back = sorted(d for d in (item.dots - before) & past if not self._may_return(d))
         if back:
             self._broken(f"was told of {back[0]} at {item.path}, which it had seen superseded")
-        past |= newer
+        past |= ledger.past_of(item.dots)
         if not self._in_gap:  # what a node that is behind does not have yet will come again
             past |= {d for d in before - item.dots if d in ledger.writes}
 
@@ -238,16 +237,15 @@ class Watcher:
         """What was told of a path."""
         return self._told[key][0] if key in self._told else frozenset()
 
-    def _may_return(self, dot: Dot, *, beside: bool) -> bool:
-        """Whether nodes may rightly differ about it: volatile, by the clock, or blurred. `beside` what superseded it,
-        it may show for a while at a node for which nobody waited (a false sibling).
+    def _may_return(self, dot: Dot) -> bool:
+        """Whether nodes may rightly differ about it: volatile, by the clock, blurred, or at a node for which nobody
+        waits before a delete is forgotten: until it has compared (R5), it may show what it knows to be superseded.
         """
         write = self._world.ledger.writes.get(dot)
         if write is None or write.volatile or write.expires is not None or write.excused:
             return True
-        if beside and self._process is not None and not self._world.sound(self._process, dot):
-            return True
-        return self._world.ledger.is_blurred(dot)
+        waited_for = self._process is not None and self._world.sound(self._process, dot)
+        return not waited_for or self._world.ledger.is_blurred(dot)
 
     # -- at the end ------------------------------------------------------------------------------------------
 
