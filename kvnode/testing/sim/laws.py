@@ -209,7 +209,7 @@ def _check_writes(world: World) -> None:
         for dot in sorted(dots):
             write_or_none = ledger.writes.get(dot)
             newer = [s for s in write_or_none.successors if s in surely] if write_or_none else []
-            if newer and not ledger.is_blurred(dot):
+            if newer and not (ledger.is_blurred(dot) or world.may_forget_supersession):
                 world.broken("resurrection", f"{dot} at {Path.from_key(key)} is shown, though {newer[0]} superseded it")
             if write_or_none is None and not key.startswith(b"\x02@\x00"):
                 world.broken("unknown", f"nobody wrote {dot} at {Path.from_key(key)}")

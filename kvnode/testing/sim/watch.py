@@ -88,7 +88,8 @@ class Watch:
         past = view.past.setdefault(effect.key, set())
         here = {v.dot for v in effect.siblings}
         shown = view.shown.get(effect.key, set())
-        for dot in sorted(d for d in (here - shown) & past if not self._ledger.is_blurred(d)):
+        back = () if self._world.may_forget_supersession else sorted((here - shown) & past)
+        for dot in (d for d in back if not self._ledger.is_blurred(d)):
             self._world.broken("goes-back", f"{process.label} shows {dot} (again) at {effect.key!r}")
         for dot in sorted(here & self._ledger.past_of(here)):
             if self._world.sound(process, dot):

@@ -170,6 +170,13 @@ class World:
             return False
         return write.at > joined
 
+    @property
+    def may_forget_supersession(self) -> bool:
+        """Whether a store in doubt (R6) may have forgotten what superseded a value, and somebody may bring that back for
+        whom nobody waited before the vector was stripped: a retired node, or one that never was a member.
+        """
+        return self.doubted and (bool(self.retired) or any(h.name not in self.joined for h in self.hosts.values()))
+
     def look_for_members(self) -> None:
         """Who is a member in everybody's eyes now?"""
         running = self.processes()
