@@ -172,7 +172,7 @@ class World:
 
     @property
     def may_forget_supersession(self) -> bool:
-        """Whether a store in doubt (R6) may have forgotten what superseded a value, and somebody may bring that back for
+        """Whether a store in doubt (R6) may have forgotten what superseded a value, and somebody may bring it back for
         whom nobody waited before the vector was stripped: a retired node, or one that never was a member.
         """
         return self.doubted and (bool(self.retired) or any(h.name not in self.joined for h in self.hosts.values()))
