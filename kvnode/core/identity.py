@@ -89,7 +89,8 @@ class Identity:
 
     def _mint(self, now: Now, more: set[Incarnation] | None = None) -> None:
         before = {self._state.inc} if self._state.inc is not None else self._predecessors
-        self._state.inc = incarnation(self._state.name, self._state.random_bits(64))
+        self._state.inc = inc = incarnation(self._state.name, self._state.random_bits(64))
+        self._state.counters |= {inc: 0, volatile_twin(inc): 0}
         self._record(before, more or set(), now)
 
     def ticks_ahead(self, inc: Incarnation, now: Now) -> None:

@@ -147,7 +147,7 @@ class State:
         old = self.tree.get(key)
         self.tree.put(key, new)
         for version in old:
-            self._unlist(version)
+            self._unlist(key, version)
         for version in new:
             self._list(key, version)
         if not new:
@@ -164,12 +164,14 @@ class State:
         if notify:
             self.notify(key)
 
-    def _unlist(self, version: Version) -> None:
-        at = self.live[version.inc]
+    def _unlist(self, key: bytes, version: Version) -> None:
+        self.tombstones -= version.is_tombstone
+        at = self.live.get(version.inc, {})
+        if at.get(version.tick) != key:
+            return  # a copied process used this dot at another path, too, and that one is listed
         del at[version.tick]
         if not at:
             del self.live[version.inc]
-        self.tombstones -= version.is_tombstone
 
     def _list(self, key: bytes, version: Version) -> None:
         self.live.setdefault(version.inc, {})[version.tick] = key

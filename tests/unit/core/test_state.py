@@ -9,7 +9,7 @@ from kvnode.core.entry import Version, decode_record, encode_record
 from kvnode.core.messages import Versions
 from kvnode.core.path import Path
 from kvnode.core.stamp import stamp_of, wall_ms
-from kvnode.core.ticks import Dot, Ticks, incarnation, is_volatile
+from kvnode.core.ticks import Dot, Ticks, incarnation, is_volatile, volatile_twin
 from tests.support.replicas import WALL, Net, Store, enc
 from tests.support.strangers import Stranger, Z, version
 
@@ -314,3 +314,31 @@ def test_system_entries_are_never_volatile() -> None:
     assert not is_volatile(net.write("A", "@.policy.y", {"pattern": "y", "policy": "max"}).inc)
     net.flow()
     assert all(not is_volatile(v.inc) for v in net.at("A", "@.nodes.A"))
+
+
+# -- copied processes --------------------------------------------------------------------------------------------------
+
+
+def test_a_dot_at_two_paths_breaks_nothing() -> None:
+    net = Net("A")
+    state = net["A"].state
+    one, other = version("x", 1, "here"), version("y", 1, "there")
+    for each in (one, other):
+        state.add(each.key, each)
+    for each in (one, other):
+        state.drop(each.key, each, "for a test", net.now)
+    assert (net.at("A", "x"), net.at("A", "y"), Z in state.live) == ((), (), False)
+
+
+def test_a_volatile_tick_that_was_never_given_out_tells_of_a_copy() -> None:
+    net = Net("A")
+    net.write("A", "x", 1)
+    net.run()
+    inc = net["A"].state.inc
+    assert inc is not None
+    stranger = Stranger(net, "A")
+    stranger.introduce()
+    stranger.send(Versions((version("v.x", 1, "from a copy", inc=volatile_twin(inc)),)))
+    net.run()
+    assert "copied_process" in net.nodes["A"].kinds()
+    assert net["A"].state.inc != inc
