@@ -65,14 +65,15 @@ def _should_pass(replica: Replica, changes: list[Change], now: Now) -> bool:
 def _note_hidden(
     world: World, process: Process, replica: Replica, before: dict[bytes, tuple[Dot, ...]], named: set[Dot]
 ) -> None:
-    """A volatile write over a durable value deletes that value first, under a dot of its own (R7)."""
+    """A volatile write over a durable value deletes that value (and no volatile one) first, under its own dot (R7)."""
     for key in before:
         for version in replica.tree.get(key):
             dot = version.dot
             seen = dot in world.ledger.writes and not world.ledger.is_blurred(dot)
             if dot in named or dot in before[key] or seen or is_volatile(dot.inc):
                 continue
-            world.ledger.record(Write(dot, key, process.label, process.run, frozenset(), True, world.now), before[key])
+            over = [d for d in before[key] if not is_volatile(d.inc)]
+            world.ledger.record(Write(dot, key, process.label, process.run, frozenset(), True, world.now), over)
             before[key] = (*(d for d in before[key] if is_volatile(d.inc)), dot)
 
 

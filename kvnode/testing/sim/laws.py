@@ -161,16 +161,23 @@ def without_effect(
 ) -> Iterator[Write]:
     """The writes that are known, but neither they nor anything that came after them is: what `known` claims falsely."""
     ledger, wall = world.ledger, world.wall(latest=True)
+    # A store in doubt knows no more what it forgot in good order (R6), and hears of the older ticks only.
+    forgotten = _forgotten(world) if world.doubted else frozenset()
     for key, dots in ledger.by_key.items():
         here = shown(key)
         for dot in dots:
             if dot in here or not has(known, dot):
                 continue
             write = ledger.writes[dot]
-            if any(s in here or has(known, s) for s in write.successors) or write.deletes_at(wall):
+            if any(s in here or s in forgotten or has(known, s) for s in write.successors) or write.deletes_at(wall):
                 continue
             if not _may_be_lost(world, write):
                 yield write
+
+
+def _forgotten(world: World) -> frozenset[Dot]:
+    """The deletes that some node has forgotten."""
+    return frozenset(dot for host in world.hosts.values() for dot in host.disk.forgotten)
 
 
 def _may_be_lost(world: World, write: Write) -> bool:
@@ -220,7 +227,7 @@ def _check_conflicts(world: World) -> None:
     conflict that nobody decided. One node that still shows it is enough, and a node that forgot it before the value
     came may tell the others so (R2, R5).
     """
-    forgotten = {dot for host in world.hosts.values() for dot in host.disk.forgotten}
+    forgotten = _forgotten(world)
     full = [p for p in world.processes() if p.host.view is None]
     wall = world.wall(latest=True)
     for key, dots in world.ledger.by_key.items():
