@@ -13,7 +13,7 @@ from typing import Final
 from . import marks
 from .effects import Now
 from .link import Link, Telling, Told
-from .messages import Ack, AckState, PrintAsk, Process
+from .messages import Ack, AckState, Process
 from .state import State
 from .sync import SendTo, read_ranges
 from .ticks import EMPTY, Dot, Incarnation, Known, Ticks, check_name, is_volatile, name_of, volatile_twin
@@ -189,7 +189,7 @@ class Acks:
         changed = {inc for inc, ticks in known.items() if held.known.union(inc, ticks)}
         fresh, spoke = ack.beat > held.beat, self.current(ack.name)
         if fresh:
-            self._sign_of_life(link, ack, held, now)
+            self._sign_of_life(ack, held, now)
         direct = ack.name == link.name and ack.session == link.session
         new_marks = held.marks if ack.marks is None or not (fresh or direct) else frozenset(ack.marks)
         news = bool(changed) or new_marks != held.marks
@@ -281,15 +281,13 @@ class Acks:
 
     # -- clones ----------------------------------------------------------------------------------------------
 
-    def _sign_of_life(self, link: Link, ack: AckState, held: Held, now: Now) -> None:
+    def _sign_of_life(self, ack: AckState, held: Held, now: Now) -> None:
         """The beat went up: the process lived when it said so. The one that lived last speaks for its name, and two
         that lived at the same time for a while are clones (R3).
         """
         first = held.beat < 0
         held.beat = ack.beat
         held.links = held.links if ack.links is None else ack.links
-        if (ack.name, ack.session) == (link.name, link.session) and self._rivals(link):
-            return  # what comes may have been said long ago: see rival_spoke()
         lived = now.mono - max(ack.age_ms, 0)
         held.alive = max(held.alive, lived)
         if first:
@@ -311,32 +309,16 @@ class Acks:
         )
 
     def rival_spoke(self, link: Link, now: Now) -> None:
-        """A message came from a process while there is a link to another one of its name. That does not prove that it
-        lives: the kernel of a dead one goes on to send what was queued. So ask it.
+        """A message came from a process while there is a newer link to another one of its name. A link that is only
+        half dead says nothing, so the older process lives, and for longer than a restart takes.
         """
-        if not self._rivals(link):
-            link.rivals = False
-        elif link.challenged is None or now.mono - link.challenged >= self._state.limits.duplicate_grace_ms:
-            link.challenged = now.mono
-            self._send(link, PrintAsk(()))
-
-    def answered(self, link: Link, now: Now) -> None:
-        """It lives, at least since it was asked. If that was longer after the other was greeted than a restart takes,
-        they are clones.
-        """
-        if link.challenged is None:
-            return
-        before = link.challenged - self._state.limits.duplicate_grace_ms
-        link.challenged = None
-        if any(link.greeted_at <= other.greeted_at <= before for other in self._rivals(link)):
+        before = now.mono - self._state.limits.duplicate_grace_ms
+        others = (k for k in self._links.values() if k.name == link.name and k.session != link.session)
+        if any(link.greeted_at <= other.greeted_at <= before for other in others):
             self._flag(link.name)
         for held in self._held.get(link.name, ()):
             if held.session == link.session:
                 held.alive = now.mono
-
-    def _rivals(self, link: Link) -> list[Link]:
-        """The links to other processes of the same name."""
-        return [other for other in self._links.values() if other.name == link.name and other.session != link.session]
 
     def _flag(self, name: str) -> None:
         if name in self.duplicates:

@@ -72,8 +72,6 @@ class Link:
     greeted_at: int = 0
     rivals: bool = False
     """There are, or were, links to another process of the same name."""
-    challenged: int | None = None
-    """When the peer was asked whether it lives, until it answers."""
     said: Known = field(default_factory=Known)
     """`known` as our hello or last digest told it."""
     est: Known | None = None

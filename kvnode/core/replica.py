@@ -96,7 +96,7 @@ class Replica:
             DigestBuckets: self.sync.on_buckets,
             DigestParts: self.sync.on_parts,
             PrintAsk: self.settle.answer_prints,
-            PrintTell: self._on_prints,
+            PrintTell: self.settle.on_prints,
             PathAsk: self.settle.answer_paths,
             PathTell: self.settle.on_paths,
         }
@@ -433,12 +433,6 @@ class Replica:
             if link.mismatches >= 2:
                 link.mismatches = 0
                 self.sync.send_digest(link)
-
-    def _on_prints(self, link: Link, message: PrintTell, now: Now) -> None:
-        if message.asked:
-            self.settle.on_prints(link, message, now)
-        else:
-            self.acks.answered(link, now)
 
     def _on_ack(self, link: Link, message: Ack, now: Now) -> None:
         if link.est is None:

@@ -182,22 +182,3 @@ def test_a_restored_store_hears_from_a_third_node_what_it_lost() -> None:
     net.release("C", "B")
     net.run(60_000)
     assert net.converged()
-
-
-def test_what_a_dead_process_had_queued_is_no_sign_of_life() -> None:
-    """A kernel goes on to send what a killed process left in its buffers, seconds after the next one has linked."""
-    net = Net("A", "B")
-    net.mesh("A", "B")
-    net.run(10_000)
-    net.hold("A", "B")
-    for n in range(5):
-        net.write("A", "x", n)
-        net.run(net.limits.beat_ms)
-    store = net.crash("A", links_stay=True)
-    net.start("A", store=store)
-    net.link("A", "B")
-    net.run(2 * net.limits.duplicate_grace_ms)
-    net.release("A", "B")
-    net.run(2 * net.limits.duplicate_grace_ms)
-    assert "duplicate_session" not in net.nodes["B"].kinds()
-    assert net.read("B", "x") == 4
