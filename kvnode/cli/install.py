@@ -18,7 +18,7 @@ import asyncclick as click
 from .command import command, settings_of
 from .errors import CliError, Exit, usage
 from .render import Output
-from .unit import STATE, Unit
+from .unit import HOMES, STATE, Unit
 
 _SYSTEM_UNITS: Final = FilePath("/etc/systemd/system")
 _SYSTEM_CONFIGS: Final = FilePath("/etc/kvnode")
@@ -69,7 +69,7 @@ def plan_install(
         config = places.configs / f"{name}.yaml"
         given = {"name": name, "data": str(places.state / name)} | dict(options)
         files.append((config, _yaml(given)))
-    below_home = program.startswith(("/home/", "/root/", "/run/user/"))
+    below_home = any(FilePath(program).is_relative_to(home) for home in HOMES)
     unit = Unit(
         name, [program, "-m", "kvnode", "node", "run", "--config", str(config.absolute())], places.user, below_home
     )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 STATE: Final = "/var/lib/kvnode"
+HOMES: Final = ("/home", "/root", "/run/user")
+"""What ``ProtectHome=`` hides."""
 WATCHDOG_S: Final = 30
 """A node whose owner task makes no turn for so long is restarted."""
 

@@ -6,6 +6,7 @@ here is bounded by the window, whatever the node has to send.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from typing import ClassVar, Final, Generic, NamedTuple, TypeVar
 
@@ -41,7 +42,7 @@ class Scope(msgspec.Struct, frozen=True):
     depth: int | None = None
 
 
-class Stream(Generic[T]):
+class Stream(ABC, Generic[T]):
     """An asynchronous iterator of items; leave its block, or call :meth:`aclose`, to end it."""
 
     def __init__(
@@ -90,9 +91,9 @@ class Stream(Generic[T]):
         """What to grant when it is asked for again: the window less what waits here."""
         return max(self._window - self._inbox.held, 1)
 
+    @abstractmethod
     def request(self) -> p.Message:
         """See :class:`.session.Fed`."""
-        raise NotImplementedError
 
     def feed(self, message: p.Answer, size: int) -> None:
         """See :class:`.session.Fed`."""
@@ -113,8 +114,9 @@ class Stream(Generic[T]):
         """See :class:`.session.Fed`."""
         self._end(err, cancel=False)
 
+    @abstractmethod
     def _message(self, message: p.Answer, size: int) -> None:
-        raise NotImplementedError
+        """A message of the stream, of so many bytes."""
 
     def _done(self, message: p.Done) -> None:
         """The last message."""
@@ -286,8 +288,9 @@ class _OnceStream(Stream[T]):
         if self._asked:
             self.fail(unavailable(f"the connection broke during the {self.what}"))
 
+    @abstractmethod
     def _ask(self) -> p.Message:
-        raise NotImplementedError
+        """The request that begins it."""
 
 
 class DumpStream(_OnceStream[DumpRow]):

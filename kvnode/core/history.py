@@ -46,9 +46,9 @@ class Keep(NamedTuple):
             raise ValueError("say how much is to be kept: versions, days, or both")
         if versions is not None and not (type(versions) is int and 0 < versions <= MOST_VERSIONS):
             raise ValueError(f"versions is a number from 1 to {MOST_VERSIONS}, not {versions!r}")
-        if days is not None and not (type(days) in (int, float) and 0 < days <= _MOST_DAYS):  # type: ignore[operator]
+        if isinstance(days, bool) or not (days is None or (isinstance(days, (int, float)) and 0 < days <= _MOST_DAYS)):
             raise ValueError(f"days is a number above 0, at most {_MOST_DAYS}, not {days!r}")
-        ms = None if days is None else int(days * _DAY_MS)  # type: ignore[operator]
+        ms = None if days is None else int(days * _DAY_MS)
         return cls(MOST_VERSIONS if versions is None else versions, ms)
 
 

@@ -160,4 +160,4 @@ class Rules(Generic[R]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Rules) and self._rules == other._rules
 
-    __hash__ = None  # type: ignore[assignment]  # a mutable-free value, but never a key
+    __hash__ = None  # type: ignore[assignment]  # compared by value, and never a key

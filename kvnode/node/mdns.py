@@ -9,7 +9,6 @@ it is the same on every backend; it takes a while to import, and so is imported 
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from hashlib import blake2b
@@ -67,7 +66,7 @@ def _find(seconds: float, service: str, interfaces: Sequence[str] | None) -> lis
         # Multicast answers: one by unicast would end at any one of several programs on this machine that listen.
         kind = DNSQuestionType.QM
         browser = ServiceBrowser(zeroconf, service, handlers=[heard], question_type=kind)
-        time.sleep(seconds)
+        browser.join(seconds)  # a thread, which does not end by itself
         browser.cancel()
         infos = [zeroconf.get_service_info(service, name, ASK_MS, kind) for name in list(names)]
         return sorted(found_of(info, service) for info in infos if info is not None)

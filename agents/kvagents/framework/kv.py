@@ -32,7 +32,7 @@ class Kv(Protocol):
         value: Any,
         /,
         *,
-        timeout: float,  # noqa: ASYNC109
+        timeout: float,  # noqa: ASYNC109  # the node needs to know it
         expect: Any = None,
         idempotent: bool = False,
         ack: str = "disk",
@@ -40,7 +40,14 @@ class Kv(Protocol):
         """Write `value`."""
         ...
 
-    async def delete(self, path: Path | str, /, *, timeout: float, idempotent: bool = False) -> object:  # noqa: ASYNC109
+    async def delete(
+        self,
+        path: Path | str,
+        /,
+        *,
+        timeout: float,  # noqa: ASYNC109  # the node needs to know it
+        idempotent: bool = False,
+    ) -> object:
         """Delete the value at `path`."""
         ...
 

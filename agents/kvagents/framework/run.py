@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
 import os
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -132,10 +132,4 @@ async def run_until_signal(
 
 
 def _uvloop_is_there() -> bool:
-    if sys.platform == "win32":
-        return False
-    try:
-        import uvloop  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return importlib.util.find_spec("uvloop") is not None

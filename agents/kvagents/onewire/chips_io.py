@@ -67,9 +67,8 @@ class _Pins:
         """The level of each pin."""
         return self.outputs & self.levels
 
-    @property
-    def activity(self) -> int:
-        """The pins that changed since the latches were reset."""
+    def note_activity(self) -> int:
+        """Latch the pins that changed by now; gives all that changed since the latches were reset."""
         self._activity |= self._seen ^ self.pins
         self._seen = self.pins
         return self._activity
@@ -80,7 +79,7 @@ class _Pins:
 
     def set_outputs(self, outputs: int) -> None:
         """Set all transistors, ones block."""
-        self.activity  # noqa: B018  # what happened until now is noted
+        self.note_activity()
         self.outputs = outputs & self.all
 
     def names(self) -> tuple[str, ...]:
@@ -91,7 +90,7 @@ class _Pins:
     def read(self, name: str) -> str:
         """See :class:`Chip`."""
         kind, _, channel = name.partition(".")
-        value = {"PIO": ~self.outputs & self.all, "sensed": self.pins, "latch": self.activity}[kind]
+        value = {"PIO": ~self.outputs & self.all, "sensed": self.pins, "latch": self.note_activity()}[kind]
         return str(value) if channel == "BYTE" else str(value >> self.channels.index(channel) & 1)
 
     def write(self, name: str, number: int) -> bool:
@@ -126,7 +125,7 @@ class Switch8(_Pins):
     @property
     def alarmed(self) -> bool:
         """See :class:`Chip`."""
-        source = self.activity if self._control & 1 else self.pins
+        source = self.note_activity() if self._control & 1 else self.pins
         terms = [source >> n & 1 == self._polarity >> n & 1 for n in range(8) if self._mask >> n & 1]
         return bool(terms) and (all(terms) if self._control & 2 else any(terms))
 
@@ -136,7 +135,7 @@ class Switch8(_Pins):
         answer = b""
         if code == READ_PIO_REGISTERS and len(rest) >= 2:
             registers = bytes(
-                (self.pins, self.outputs, self.activity, self._mask, self._polarity, self._control, 0xFF, 0xFF)
+                (self.pins, self.outputs, self.note_activity(), self._mask, self._polarity, self._control, 0xFF, 0xFF)
             )
             read = registers[max(rest[0] - 0x88, 0) :]
             answer = rest[:2] + read + _inverted_crc(data[:3] + read)

@@ -14,40 +14,18 @@ from kvnode.core.messages import (
     Ack,
     Check,
     End,
-    Message,
     PathAsk,
     Versions,
 )
 from kvnode.core.path import Path
-from kvnode.core.ticks import Dot, Incarnation, incarnation
+from kvnode.core.ticks import Incarnation, incarnation
+from tests.support.nets import dots_sent, kinds, linked_pair, relink
 from tests.support.replicas import Net, enc
 from tests.support.strangers import Stranger, version
 
 
 def strange_incs(count: int, first: int = 0) -> list[Incarnation]:
     return [incarnation("Z", n) for n in range(first, first + count)]
-
-
-def linked_pair(**options: Any) -> Net:
-    net = Net("A", "B", **options)
-    net.link("A", "B")
-    net.run()
-    net.log.clear()
-    return net
-
-
-def relink(net: Net) -> None:
-    net.log.clear()
-    net.link("A", "B")
-    net.run(1_000)
-
-
-def kinds(net: Net, source: str, target: str) -> list[type[Message]]:
-    return [type(m) for a, b, m in net.log if (a, b) == (source, target)]
-
-
-def dots_sent(net: Net, source: str, target: str) -> list[Dot]:
-    return [v.dot for m in net.sent(Versions, source, target) for v in m.versions]
 
 
 # -- the window --------------------------------------------------------------------------------------------------------

@@ -7,35 +7,11 @@ import pytest
 from kvnode.core.messages import Check, End, PathAsk, PathTell, Versions
 from kvnode.core.path import Path
 from kvnode.core.ticks import Dot, incarnation
+from tests.support.nets import horizon, quarantined
 from tests.support.replicas import Net
 from tests.support.strangers import Stranger, Z, version
 
 X = Path.parse("x").key
-
-
-def horizon() -> tuple[Net, Dot]:
-    """A and B are members. C and D (no members, so nobody waits for them) were away when `x` was deleted and the delete
-    was forgotten.
-    """
-    net = Net("A", "B")
-    net.start("C", member=False)
-    net.start("D", member=False)
-    net.link("A", "B", "C")
-    net.link("B", "D")
-    net.run()
-    dot = net.write("A", "x", 1)
-    net.run()
-    for label in "CD":
-        assert net.read(label, "x") == 1
-        net.cut("B", label)
-    net.delete("A", "x")
-    net.run()
-    assert net.at("A", "x") == net.at("B", "x") == ()
-    return net, dot
-
-
-def quarantined(net: Net, label: str) -> list[Dot]:
-    return [q.version.dot for q in net[label].state.quarantine]
 
 
 # -- rejoin ------------------------------------------------------------------------------------------------------------

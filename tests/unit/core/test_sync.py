@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from kvnode.codec import peer
@@ -23,6 +21,7 @@ from kvnode.core.messages import (
     Versions,
 )
 from kvnode.core.ticks import Dot, Incarnation, Ticks, incarnation
+from tests.support.nets import dots_sent, kinds, linked_pair, relink
 from tests.support.replicas import Net
 from tests.support.strangers import Stranger, version
 
@@ -40,28 +39,6 @@ def feed(net: Net, label: str, *incs: Incarnation) -> None:
     net._close(label, stranger.link)
     net[label].unlinked(stranger.link, net.now)
     net.run(500)
-
-
-def linked_pair(**options: Any) -> Net:
-    net = Net("A", "B", **options)
-    net.link("A", "B")
-    net.run()
-    net.log.clear()
-    return net
-
-
-def relink(net: Net) -> None:
-    net.log.clear()
-    net.link("A", "B")
-    net.run(1_000)
-
-
-def kinds(net: Net, source: str, target: str) -> list[type[Message]]:
-    return [type(m) for a, b, m in net.log if (a, b) == (source, target)]
-
-
-def dots_sent(net: Net, source: str, target: str) -> list[Dot]:
-    return [v.dot for m in net.sent(Versions, source, target) for v in m.versions]
 
 
 # -- digests -----------------------------------------------------------------------------------------------------------

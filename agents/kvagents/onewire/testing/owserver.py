@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -44,7 +45,8 @@ class RealOwserver:
                 raise RuntimeError(f"owserver ended with status {status}: {' '.join(command)}")
             if self._answers(self._process.pid):
                 return
-            time.sleep(0.01)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.01)
         self.kill()
         raise RuntimeError(f"owserver did not answer within {START_S:g} s: {' '.join(command)}")
 
