@@ -16,7 +16,7 @@ from .errors import usage
 from .render import Output, is_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kvnode.data.until import Fields
 
@@ -34,6 +34,7 @@ FORMS: Final = ("json", "jsonl", "yaml", "msgpack", "cbor", "python")
 MAX_INPUT_BYTES: Final = 256 << 20
 _LONGEST_SLEEP_S: Final = 60.0
 """The clock may be set while we sleep, so look at it again."""
+_SECOND: Final = timedelta(seconds=1)
 _ENDINGS: Final = {"yml": "yaml", "py": "python", "mp": "msgpack"}
 
 # -- until ---------------------------------------------------------------------------------------------------
@@ -67,19 +68,19 @@ async def until(
 
     if sleep and backwards:
         raise usage("--sleep waits for what is to come; --backwards looks for what was")
-    now = datetime.now().astimezone()
+    now = _local_now()
     try:
         fields = parse(when, now.replace(tzinfo=None))
         found = next_time(fields, now, inverted=inverted, backwards=backwards)
     except UntilError as exc:
         raise usage(str(exc)) from None
     if sleep:
-        await _sleep_until(found)
+        await sleep_until(found)
         return
-    seconds = (found - now).total_seconds()
+    left = time_left(found, now)
     out = Output(settings_of(ctx).format)
-    data = {"time": found.isoformat(), "seconds": round(seconds, 3)}
-    out.one(data, lambda: _span(found - now) if people else found.isoformat())
+    data = {"time": found.isoformat(), "seconds": round(left.total_seconds(), 3)}
+    out.one(data, lambda: span_text(left) if people else found.isoformat())
 
 
 def next_time(fields: Fields, now: datetime, *, inverted: bool, backwards: bool) -> datetime:
@@ -87,7 +88,7 @@ def next_time(fields: Fields, now: datetime, *, inverted: bool, backwards: bool)
     from kvnode.data.until import until as search
 
     local = now.replace(tzinfo=None)
-    step = timedelta(seconds=-1 if backwards else 1)
+    step = -_SECOND if backwards else _SECOND
     while True:
         local = search(fields, local, inverted=inverted, backwards=backwards)
         found = local.astimezone()
@@ -96,13 +97,24 @@ def next_time(fields: Fields, now: datetime, *, inverted: bool, backwards: bool)
         local += step
 
 
-async def _sleep_until(found: datetime) -> None:
-    while (left := (found - datetime.now().astimezone()).total_seconds()) > 0:  # noqa: ASYNC110  # a clock has no event
+def time_left(found: datetime, now: datetime) -> timedelta:
+    """From `now` until the second `found`, negative when it is over. A second that runs is now."""
+    left = found - now
+    return timedelta(0) if -_SECOND < left < timedelta(0) else left
+
+
+def _local_now() -> datetime:
+    return datetime.now().astimezone()
+
+
+async def sleep_until(found: datetime, clock: Callable[[], datetime] = _local_now) -> None:
+    """Return when `clock` has come to `found`."""
+    while (left := (found - clock()).total_seconds()) > 0:  # noqa: ASYNC110  # a clock has no event
         await anyio.sleep(min(left, _LONGEST_SLEEP_S))
 
 
-def _span(span: timedelta) -> str:
-    """A duration in its two largest units."""
+def span_text(span: timedelta) -> str:
+    """A duration in its two largest units; a negative one was so long ago."""
     seconds = round(abs(span.total_seconds()))
     parts = []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):

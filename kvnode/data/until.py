@@ -205,7 +205,8 @@ def _checked(fields: Fields) -> Fields:
 
 def until(fields: Fields, now: datetime, *, inverted: bool = False, backwards: bool = False) -> datetime:
     """The first second from `now` on at which the fields fit (`inverted`: at which they do not); `backwards`: the last
-    second up to `now`. Raises UntilError if there is none between the years 1900 and 2200.
+    second up to `now`. If they fit now, it is the second that runs, which began up to a second before `now`. Raises
+    UntilError if there is none between the years 1900 and 2200.
     """
     t = now.replace(microsecond=0)
     if now.microsecond and not backwards and not (fields.fit(t) ^ inverted):

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import anyio
 import cbor2
 import pytest
 
@@ -40,10 +41,29 @@ def test_until_prints_a_time_with_its_zone(kv: Kv) -> None:
 
 
 def test_until_says_how_long_it_is(kv: Kv) -> None:
-    assert kv("util", "until", "2199", "yr", "--human").out.split()[1::2] == ["d", "h"]
+    assert kv("util", "until", "2199", "yr", "--human").out.split()[1] == "d"
     assert kv("util", "until", "2000", "yr", "-b", "--human").out.endswith(" ago\n")
-    now = datetime.now().astimezone().year
-    assert kv("util", "until", str(now), "yr", "--human").out == "now\n"
+    assert kv("util", "until", "2000", "yr", "--inverted", "--human").out == "now\n"
+
+
+@pytest.mark.parametrize(
+    ("clock", "options", "says"),
+    [
+        ("13:37:42.000000", {}, "now"),
+        ("13:37:42.000001", {}, "now"),
+        ("13:37:42.999999", {}, "now"),
+        ("13:37:42.999999", {"backwards": True}, "now"),
+        ("13:37:43.000000", {"backwards": True}, "1 s ago"),
+        ("13:37:41.000000", {}, "1 s"),
+        ("12:00:00.000000", {}, "1 h 37 min"),
+        ("13:37:43.000000", {}, "23 h 59 min"),
+    ],
+)
+def test_a_second_that_runs_is_now(clock: str, options: dict[str, bool], says: str) -> None:
+    now = datetime.fromisoformat(f"2026-11-22T{clock}").astimezone()
+    fields = Fields(hour=13, minute=37, second=42)
+    found = util.next_time(fields, now, **({"inverted": False, "backwards": False} | options))
+    assert util.span_text(util.time_left(found, now)) == says
 
 
 @pytest.mark.parametrize(
@@ -60,10 +80,22 @@ def test_until_refuses_in_one_line(kv: Kv, args: tuple[str, ...], says: str) -> 
     assert says in done.err
 
 
-def test_until_sleeps(kv: Kv) -> None:
-    began = time.time()
-    assert kv("util", "until", f"{(int(began) + 1) % 60} s", "--sleep").out == ""
-    assert int(began) + 1 <= time.time() < began + 60
+def test_until_sleeps_no_longer_than_it_must(kv: Kv) -> None:
+    assert kv("util", "until", "2000", "yr", "--inverted", "--sleep").out == ""
+
+
+@pytest.mark.anyio
+async def test_a_clock_that_is_set_while_we_sleep_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(anyio, "sleep", sleep)
+    found = datetime.fromisoformat("2026-11-22T13:37:42+00:00")
+    seen = iter([found - timedelta(seconds=left) for left in (200, 140, 600, 5, -1)])
+    await util.sleep_until(found, lambda: next(seen))
+    assert slept == [60, 60, 60, 5]
 
 
 def test_a_time_that_summer_time_leaves_out_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
