@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Final
 
 import asyncclick as click
@@ -27,7 +26,7 @@ errors: Final = KvGroup(
         "list": Lazy("errorlog:list_", "List what is wrong now."),
         "show": Lazy("errorlog:show", "Show one record in full."),
         "ack": Lazy("errorlog:ack", "Say that you know of an error, and what is done about it."),
-        "watch": Lazy("errorlog:watch", "Print errors as they come and go."),
+        "watch": Lazy("errorwatch:watch", "Print errors as they come and go."),
     },
     help="""What does not work, as nodes and agents report it.
 
@@ -93,10 +92,11 @@ class Trouble:
     def line(self) -> str:
         """For people, as it comes."""
         time = self.record.resolved or self.record.last
-        return f"{rfc3339(time)}  {self.state:8}  {self.record.severity!s:8}  {self.name}  {self.record.message}"
+        text = f"{rfc3339(time)}  {self.state:8}  {self.record.severity!s:8}  {self.name}  {self.record.message}"
+        return text if self.known is None else f"{text} ({self.known.author}: {self.known.comment or 'known'})"
 
 
-def _place(name: Path) -> Path:
+def place_of(name: Path) -> Path:
     """The place of a record, by its name or in full."""
     return name if name.is_below(ERRORS) else ERRORS / name
 
@@ -117,7 +117,7 @@ async def _troubles(link: Session, top: Path) -> AsyncIterator[Trouble]:
 
 
 _name_argument: Final = click.argument("error", type=PATH)
-_severity_option: Final = click.option(
+severity_option: Final = click.option(
     "--severity",
     type=click.Choice([str(s) for s in Severity]),
     default=str(Severity.INFO),
@@ -134,7 +134,7 @@ _severity_option: Final = click.option(
 )
 @click.argument("subsystem", type=PATH, default=":")
 @click.option("--all", "everything", is_flag=True, help="With what is resolved or acknowledged.")
-@_severity_option
+@severity_option
 @click.pass_context
 async def list_(ctx: click.Context, subsystem: Path, everything: bool, severity: str) -> None:
     """See the help text above."""
@@ -142,7 +142,7 @@ async def list_(ctx: click.Context, subsystem: Path, everything: bool, severity:
     least = Severity.parse(severity) or Severity.INFO
     async with session(ctx) as link:
         with link.limit():
-            found = [t async for t in _troubles(link, _place(subsystem)) if t.record.severity >= least]
+            found = [t async for t in _troubles(link, place_of(subsystem)) if t.record.severity >= least]
     shown = [t for t in found if everything or t.state == "open"]
     shown.sort(key=lambda t: (t.record.is_open, t.record.severity, t.record.last), reverse=True)
     if not out.human:
@@ -171,7 +171,7 @@ async def _find(link: Session, name: Path) -> Trouble:
     """The record of that name. Raises CliError."""
     from kvnode.client import NotFound
 
-    place = _place(name)
+    place = place_of(name)
     known: Any = None
     with link.limit():
         with suppress(NotFound):
@@ -236,37 +236,3 @@ async def ack(ctx: click.Context, error: Path, comment: str, author: str) -> Non
             await link.client.set(place, known.value(), timeout=link.timeout_s, idempotent=True)
     done = Trouble(trouble.place, trouble.record, known)
     out.one(done.row(), lambda: f"{done.name}: acknowledged")
-
-
-@command(
-    "watch",
-    help="""Print what is wrong now, then every error as it comes, fails again, or is resolved, until Ctrl-C.
-
-    With --format jsonl each line is a record as of kv errors list.""",
-    examples=("kv errors watch", "kv errors watch onewire.house --severity error --format jsonl"),
-)
-@click.argument("subsystem", type=PATH, default=":")
-@_severity_option
-@click.pass_context
-async def watch(ctx: click.Context, subsystem: Path, severity: str) -> None:
-    """See the help text above."""
-    from kvnode.client import Change, Uptodate
-
-    settings = settings_of(ctx)
-    settings.endless = True
-    out = Output(settings.format)
-    least = Severity.parse(severity) or Severity.INFO
-    async with session(ctx) as link:
-        with link.limit():
-            known = await _known(link)
-        is_news = False
-        async with link.client.watch(_place(subsystem)) as items:
-            async for item in items:
-                is_news = is_news or isinstance(item, Uptodate)
-                if not isinstance(item, Change):
-                    continue
-                trouble = Trouble.of(item.path, item.value, known.get(item.path))
-                if trouble is None or trouble.record.severity < least or not (is_news or trouble.state == "open"):
-                    continue
-                out.record(trouble.row(), partial(trouble.line))
-    raise CliError("the watch ended: the node closed it", Exit.UNREACHABLE)

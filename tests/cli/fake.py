@@ -121,7 +121,8 @@ class FakeClient:
 
         async def rows() -> AsyncIterator[Any]:
             for item in self.items:
-                yield item
+                if not isinstance(item, Change) or item.path.is_below(path):
+                    yield item
 
         yield rows()
 

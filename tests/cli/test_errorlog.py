@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from kvnode.cli.errorwatch import Board
 from kvnode.client.items import Change, Uptodate
 from kvnode.core.path import Path
 from kvnode.data.errors import Acknowledgement, ErrorRecord, Severity
@@ -121,3 +122,40 @@ def test_watch(kv: Kv, tree: FakeClient) -> None:
         ["open", "error"],
         ["resolved", "error"],
     ]
+
+
+def test_an_error_that_was_acknowledged_before_is_no_news(kv: Kv, tree: FakeClient) -> None:
+    tree.items = (
+        change("@.acknowledged.onewire.house.attic", KNOWN.value()),
+        change("@.errors.onewire.house.attic", ATTIC.value()),
+        change("@.errors.onewire.house.cellar", CELLAR.value()),
+        Uptodate(),
+        change("@.errors.onewire.house.attic", replace(ATTIC, count=4).value()),
+    )
+    rows = kv("errors", "watch", "--format", "jsonl").lines
+    assert [(r["error"], r["state"]) for r in rows] == [
+        ("onewire.house.cellar", "open"),
+        ("onewire.house.attic", "known"),
+    ]
+    assert kv("errors", "watch").out.splitlines()[-1].endswith("no answer (ann: a cable)")
+
+
+def test_an_acknowledgement_shows_when_it_comes():
+    place, board = Path.parse("@.errors.onewire.house.attic"), Board(Severity.WARNING)
+
+    def told(value: object) -> str | None:
+        trouble = board.acknowledgement(place, value)
+        return trouble and trouble.state
+
+    assert told(KNOWN.value()) is None, "of a record that is not there"
+    assert told(None) is None
+    board.record(place, ATTIC.value())
+    assert told(replace(KNOWN, opened=T0 - timedelta(days=1)).value()) is None, "of an earlier trouble"
+    assert told(KNOWN.value()) == "known"
+    assert told(replace(KNOWN, comment="new cable").value()) is None
+    assert told(None) == "open"
+    board.record(place, replace(ATTIC, resolved=T0).value())
+    assert told(KNOWN.value()) is None
+    info = Path.parse("@.errors.onewire.house.cellar")
+    board.record(info, replace(ATTIC, severity=Severity.INFO).value())
+    assert board.acknowledgement(info, KNOWN.value()) is None, "not as bad as asked for"

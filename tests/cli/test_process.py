@@ -138,6 +138,23 @@ def test_a_watch_prints_at_once_and_ends_silently_on_ctrl_c(node: NodeProcess) -
     assert (watch.returncode, out, err) == (0, "", "")
 
 
+def test_an_error_that_is_acknowledged_while_it_is_watched(node: NodeProcess) -> None:
+    time = {"$time": "2026-01-01T00:00:00Z"}
+    record = {"subsystem": "x", "path": {"$path": "a.b"}, "code": "c", "message": "no answer", "severity": "error"}
+    record |= {"count": 1, "first": time, "opened": time, "last": time, "resolved": None}
+    run_kv("set", "@.errors.x.b", json.dumps(record), "--node", node.address)
+    process = _start("errors", "watch", "x", "--node", node.address, "--format", "jsonl")
+    try:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["state"] == "open"
+        run_kv("errors", "ack", "x.b", "a cable", "--node", node.address)
+        row = json.loads(process.stdout.readline())
+        assert (row["state"], row["acknowledged"]["comment"]) == ("known", "a cable")
+    finally:
+        process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=WAIT_S) == ("", "")
+
+
 def test_a_closed_pipe_is_silent(node: NodeProcess) -> None:
     with _start("watch", "piped", "--format", "jsonl", "--node", node.address) as watch:
         assert watch.stdout is not None
