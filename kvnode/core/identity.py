@@ -93,9 +93,9 @@ class Identity:
         self._state.counters |= {inc: 0, volatile_twin(inc): 0}
         self._record(before, more or set(), now)
 
-    def ticks_ahead(self, inc: Incarnation, now: Now) -> None:
-        """A peer has ticks of our running incarnation that we did not give out: somebody runs a copy of us."""
-        if durable_twin(inc) != self._state.inc:
+    def claimed(self, inc: Incarnation, tick: int, now: Now) -> None:
+        """A peer knows this tick; more of our running incarnation than we gave out means that somebody runs a copy."""
+        if tick <= self._state.counters.get(inc, tick) or durable_twin(inc) != self._state.inc:
             return
         marks.hit("own-ticks-ahead")
         self._state.report(

@@ -3,13 +3,14 @@
 No I/O, clock, async or global randomness. One task owns it and calls it; nothing awaits inside. After any input,
 :meth:`Replica.take_effects` gives what is to be done, in order of durability, and :attr:`Replica.next_deadline` when
 :meth:`Replica.wake` is due. The parts: `state` (what is held), `sync` (digests, sessions, relay), `acks`, `settle`,
-`forget`, `identity` (incarnations and records), `events`; `checks` and `greeting` decide what is let in.
+`forget`, `identity` (incarnations and records), `events`. What peers say comes by way of `inbound`; `greeting`,
+`intake` and, for local writes, `checks` decide what is let in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from . import marks
 from .acks import Acks
@@ -18,36 +19,18 @@ from .effects import Acked, Change, Effect, LinkId, Loaded, Now, Refused, Wrote
 from .entry import Lease, Siblings, Version, body_of, vector_over
 from .events import Events
 from .forget import Forget
-from .greeting import misfit, preferred
 from .identity import Identity
+from .inbound import Inbound, Parts
+from .intake import Intake
 from .limits import Limits
 from .link import Link
-from .messages import (
-    PROTOCOL_MAX,
-    PROTOCOL_MIN,
-    Ack,
-    Check,
-    Digest,
-    DigestAsk,
-    DigestBuckets,
-    DigestParts,
-    End,
-    Event,
-    Hello,
-    Message,
-    PathAsk,
-    PathTell,
-    PrintAsk,
-    PrintTell,
-    Versions,
-)
+from .messages import PROTOCOL_MAX, PROTOCOL_MIN, Event, Hello, Message
 from .path import Path, Pattern
 from .policy import Policy
 from .settle import Settle
-from .stamp import wall_ms
 from .state import State
 from .sync import Sync
-from .ticks import Dot, Incarnation, Known, Ticks, check_name, is_volatile, name_of, volatile_twin
+from .ticks import Dot, Incarnation, Known, check_name, is_volatile, volatile_twin
 from .tree import Tree
 
 
@@ -79,27 +62,15 @@ class Replica:
         self.state: Final = State(check_name(name), session, random_bits, self.limits, loaded or Loaded(), shown, now)
         self.links: Final[dict[LinkId, Link]] = {}
         self.acks: Final = Acks(self.state, self.links, self._send, now)
-        self.sync: Final = Sync(self.state, self.links, self._send, self._claimed)
-        self.settle: Final = Settle(self.state, self._send, self._take, self.sync.dropped)
-        self.forget: Final = Forget(self.state, self.acks)
         self.identity: Final = Identity(self.state, self.acks, self._write_own, now)
+        self.sync: Final = Sync(self.state, self.links, self._send, self.identity.claimed)
+        intake = Intake(self.state, self.sync, self.identity)
+        self.settle: Final = Settle(self.state, self._send, intake.take, self.sync.dropped)
+        self.forget: Final = Forget(self.state, self.acks)
         self.events: Final = Events(self.state, self.links, self._send)
+        parts = Parts(self.acks, self.sync, self.settle, self.forget, self.identity, self.events)
+        self._inbound: Final = Inbound(self.state, self.links, parts, intake, self.cluster, self._cut)
         self._last = now
-        self._handlers: Final[dict[type[Message], Callable[[Link, Any, Now], None]]] = {
-            Versions: self._on_versions,
-            Ack: self._on_ack,
-            End: self.sync.on_end,
-            Event: self.events.receive,
-            Check: self._on_check,
-            Digest: self.sync.on_digest,
-            DigestAsk: self.sync.on_ask,
-            DigestBuckets: self.sync.on_buckets,
-            DigestParts: self.sync.on_parts,
-            PrintAsk: self.settle.answer_prints,
-            PrintTell: self.settle.on_prints,
-            PathAsk: self.settle.answer_paths,
-            PathTell: self.settle.on_paths,
-        }
         self.forget.soon(now)
 
     # -- looking ---------------------------------------------------------------------------------------------
@@ -299,163 +270,13 @@ class Replica:
             return
         link.seq_in += 1
         try:
-            self._dispatch(link, message, now)
+            self._inbound.dispatch(link, message, now)
         except ValueError as err:
             self._cut(link, f"malformed {type(message).__name__}: {err}", now)
-
-    def _dispatch(self, link: Link, message: Message, now: Now) -> None:
-        if isinstance(message, Hello):
-            self._on_hello(link, message, now)
-            return
-        if not link.ready:
-            self._cut(link, "the first message was not a hello", now)
-            return
-        if link.rivals:
-            self.acks.rival_spoke(link, now)
-        handler = self._handlers.get(type(message))
-        if handler is not None:  # else one of a newer minor version, or of the link layer (R11)
-            handler(link, message, now)
-        self._after(link, now)
-
-    def _after(self, link: Link, now: Now) -> None:
-        """What follows from any message: the estimate may have been resolved by it."""
-        if link.est is not None and not link.introduced:
-            link.introduced = True
-            for inc in list(self.state.counters):
-                self._claimed(inc, link.est[inc].highest, now)
-            self.acks.introduce(link, now)
-            self.acks.grown((), now)
-        if link.est is not None and link.early_acks:
-            early, link.early_acks = link.early_acks, []
-            self._on_ack(link, Ack(tuple(early)), now)
-
-    def _claimed(self, inc: Incarnation, tick: int, now: Now) -> None:
-        """A peer knows this tick; more of our running incarnation than we gave out means that we were set back or
-        copied.
-        """
-        if tick > self.state.counters.get(inc, tick):
-            self.identity.ticks_ahead(inc, now)
-
-    def _on_hello(self, link: Link, hello: Hello, now: Now) -> None:
-        problem = "a second hello" if link.ready else misfit(hello, self.cluster, self.session)
-        if problem:
-            self._cut(link, problem, now, fatal=True)
-            return
-        link.name, link.session = check_name(hello.name), hello.session
-        link.features, link.greeted_at = frozenset(hello.features), now.mono
-        link.linked_to(hello.links)
-        link.marks = frozenset(hello.marks)
-        if hello.view is not None:
-            link.partial, link.view = True, tuple(Pattern(text) for text in hello.view)
-        if self._redundant(link, now):
-            return
-        if self.state.behind and not link.partial:
-            self.state.rejoining = True
-        self.acks.forget_session(link, now)
-        self.sync.greeted(link, now, equal=hello.known_hash == link.said.hash())
-        self._after(link, now)
-
-    def _redundant(self, link: Link, now: Now) -> bool:
-        """Two links to one process: both ends keep the one dialled by the smaller name, else the newer one."""
-        for other in list(self.links.values()):
-            if other is link or other.name != link.name:
-                continue
-            if other.session != link.session:
-                link.rivals = other.rivals = True
-                continue
-            marks.hit("redundant-link")
-            keep = preferred(self.name, other, link)
-            drop = link if keep is other else other
-            self._cut(drop, f"a second link to {link.name}", now)
-            if drop is link:
-                return True
-        return False
 
     def _cut(self, link: Link, why: str, now: Now, *, fatal: bool = False) -> None:
         self.state.close(link.id, why, fatal=fatal)
         self.unlinked(link.id, now)
-
-    # -- receiving -------------------------------------------------------------------------------------------
-
-    def _on_versions(self, link: Link, message: Versions, now: Now) -> None:
-        for version in message.versions:
-            self._take(link, version, now)
-
-    def _take(self, link: Link, version: Version, now: Now) -> bool:
-        """One version from a peer; False if it was refused (R3), in which case the session's ranges are void."""
-        state = self.state
-        inc, tick = version.inc, version.tick
-        link.has_now(version)
-        if state.known.has(inc, tick):
-            self.state.compare(version, now)
-            return True
-        if state.view is not None and not state.in_view(version.details.path):
-            return True
-        if self.sync.refuses(link, inc, tick):
-            self.sync.taint(link, (inc,))
-            return False
-        self._claimed(inc, tick, now)
-        for other, highest in version.vector.items():
-            self._claimed(other, highest, now)
-        if not state.clock.observe(version.stamp, now.wall):
-            marks.hit("stamp-skew")
-            ahead = wall_ms(version.stamp) - now.wall
-            state.report("clock_skew", name_of(inc), f"{name_of(inc)} writes {ahead / 1000:.0f} s ahead of this clock")
-        state.add(version.key, version)
-        for other, highest in version.vector.items():
-            # This dot is of this path and superseded. Its writer and everybody else who had it may be gone (R3).
-            if state.known.has(other, highest):
-                continue
-            if self.sync.refuses(link, other, highest):
-                self.sync.taint(link, (other,))
-            else:
-                state.learn(other, Ticks((highest, highest + 1)))
-        self.sync.offer(version, link, now)
-        return True
-
-    def _on_check(self, link: Link, message: Check, now: Now) -> None:
-        """Compare (R5). A difference in known alone is anti-entropy's: if it stays on a quiet link, start anew."""
-        if link.partial:
-            return
-        if self.state.view is not None:
-            if message.settle or not link.settled or self.state.behind or self.settle.own_tombstones():
-                self.settle.begin(link)
-            return
-        equal = self.settle.compared(link, message, now)
-        if message.settle:
-            self.settle.complete(link) if equal else self.settle.begin(link)
-        elif message.known_hash == self.known.hash():
-            link.mismatches = 0
-            if not equal:
-                self.settle.begin(link)
-        elif link.sending is None and not link.dirty:
-            link.mismatches += 1
-            if link.mismatches >= 2:
-                link.mismatches = 0
-                self.sync.send_digest(link)
-
-    def _on_ack(self, link: Link, message: Ack, now: Now) -> None:
-        if link.est is None:
-            if len(link.early_acks) + len(message.states) > self.limits.early_acks:
-                raise ValueError("too many acknowledgements before the digest")
-            link.early_acks += message.states
-            return
-        was_behind = self.state.behind
-        news = [self.acks.receive(link, state, now) for state in message.states]
-        for inc in list(self.state.counters):
-            self._claimed(inc, self.acks.highest(inc), now)
-        if self.state.behind and not was_behind:
-            self._rejoin()
-        self.sync.retry(link)
-        if any(news):
-            self.state.note(Acked())
-            self.forget.soon(now)
-
-    def _rejoin(self) -> None:
-        """The store turned out to be an old one while links stand: begin anew on all of them."""
-        for link in self.links.values():
-            if link.est is not None and not link.partial:
-                self.sync.send_digest(link)
 
     # -- time and effects ------------------------------------------------------------------------------------
 

@@ -1,0 +1,61 @@
+"""Letting one version of a peer in, or refusing it (R3)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from . import marks
+from .effects import Now
+from .entry import Version
+from .identity import Identity
+from .link import Link
+from .stamp import wall_ms
+from .state import State
+from .sync import Sync
+from .ticks import Ticks, name_of
+
+
+class Intake:
+    """The one way by which the versions of others come into `state`."""
+
+    def __init__(self, state: State, sync: Sync, identity: Identity) -> None:
+        self._state: Final = state
+        self._sync: Final = sync
+        self._identity: Final = identity
+
+    def take(self, link: Link, version: Version, now: Now) -> bool:
+        """One version from a peer; False if it was refused, in which case the session's ranges are void."""
+        state = self._state
+        inc, tick = version.inc, version.tick
+        link.has_now(version)
+        if state.known.has(inc, tick):
+            state.compare(version, now)
+            return True
+        if state.view is not None and not state.in_view(version.details.path):
+            return True
+        if self._sync.refuses(link, inc, tick):
+            self._sync.taint(link, (inc,))
+            return False
+        self._identity.claimed(inc, tick, now)
+        for other, highest in version.vector.items():
+            self._identity.claimed(other, highest, now)
+        if not state.clock.observe(version.stamp, now.wall):
+            marks.hit("stamp-skew")
+            ahead = wall_ms(version.stamp) - now.wall
+            state.report("clock_skew", name_of(inc), f"{name_of(inc)} writes {ahead / 1000:.0f} s ahead of this clock")
+        state.add(version.key, version)
+        self._learn_superseded(link, version)
+        self._sync.offer(version, link, now)
+        return True
+
+    def _learn_superseded(self, link: Link, version: Version) -> None:
+        """The dots that its vector names are of this path and superseded. Their writers and everybody else who had
+        them may be gone (R3).
+        """
+        for other, highest in version.vector.items():
+            if self._state.known.has(other, highest):
+                continue
+            if self._sync.refuses(link, other, highest):
+                self._sync.taint(link, (other,))
+            else:
+                self._state.learn(other, Ticks((highest, highest + 1)))
