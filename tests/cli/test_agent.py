@@ -74,6 +74,8 @@ def test_the_values_of_agents(kv: Kv, tree: FakeClient) -> None:
     assert "stale" in words[1]
     assert "fresh" in words[2]
     assert "missing" in words[3]
+    tree.put(reading("home.cellar", 9.5, expired=True))
+    assert all(row["stale"] for row in kv("agent", "status", "onewire.house", "--values", "--format", "json").json)
 
 
 def test_check(kv: Kv, fake: FakeClient) -> None:

@@ -103,5 +103,10 @@ async def test_the_example_sets_its_lamps(site: FilePath, node: NodeProcess):
                 await kv.set("home.lamp.set", 1.2)
                 record = await until(kv, Path.parse("@.errors.dimmer.house"), bool)
                 assert "says to 'set 3 120': ? what" in record["message"]
+                await kv.set("home.lamp.set", 0.7, ttl=0.5)
+                await until(kv, Path.parse("home.lamp.is"), lambda value: value == 0.7)
+                await until(kv, bench.reading, lambda value: value == 0)
+                await kv.set("home.lamp.set", 0.2)
+                await until(kv, bench.reading, lambda value: value == 0.2)
                 tasks.cancel_scope.cancel()
         assert bench.box.levels[3] == 0, "the fail-safe value"

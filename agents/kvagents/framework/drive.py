@@ -68,6 +68,7 @@ class _Driver:
         self._output = output
         self._apply = apply
         self._commands = Commands(output.rules)
+        self._heard: Change | None = None
         self._next: Command | None = None
         self._news = anyio.Event()
 
@@ -101,12 +102,20 @@ class _Driver:
                     async for item in items:
                         if isinstance(item, Gap):
                             log.debug("commands at %s were overtaken", self._output.src)
-                        elif isinstance(item, Change) and item.path == self._output.src and not item.deleted:
-                            self._next = Command(item.value, item.time)
-                            self._news.set()
+                        elif isinstance(item, Change) and item.path == self._output.src:
+                            self._hear(item)
             except KvError as error:
                 log.debug("cannot follow %s: %s", self._output.src, error)
             await anyio.sleep(AGAIN_S)
+
+    def _hear(self, item: Change) -> None:
+        """A command, one whose lease has ended, or the end of one. Deleting one without a lease changes nothing."""
+        if not item.deleted:
+            self._heard = item
+        if self._heard is None or (item.deleted and self._heard.lease is None):
+            return
+        self._next = Command(self._heard.value, self._heard.time, over=item.deleted or item.expired)
+        self._news.set()
 
     async def _turn(self) -> None:
         """Wait for a command, or for a look at the connection, and do what follows from it."""
@@ -133,7 +142,8 @@ class _Driver:
         answer = await self._apply(raw)
         if what.is_fail_safe:
             log.warning("set to its fail-safe value", extra={"path": str(self._output.path)})
-        value = what.value if answer is None else self._output.converter.to_tree(answer)
+        # Converting there and back may not give the very same float.
+        value = what.value if answer in (None, raw) else self._output.converter.to_tree(answer)
         if self._output.state is not None:
             await self._link.put(self._output.state, value)
         if value != what.value:

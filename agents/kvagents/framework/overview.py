@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from kvnode.client import Client, NotFound
+from kvnode.client import Client, NotFound, Reading
 from kvnode.core.path import ROOT, Path
 from kvnode.data.errors import ERRORS, ErrorRecord
 from kvnode.data.sources import SOURCES, STATUS, Source, state_of
@@ -32,20 +32,21 @@ class AgentState:
 
 @dataclass(frozen=True, slots=True)
 class ValueState:
-    """A value that an agent writes; `written` is None if there is none."""
+    """A value that an agent writes, as it reads; None if there is none."""
 
     path: Path
     source: Source
-    written: datetime | None
+    reading: Reading | None
     status: Mapping[str, Any]
 
     def shown(self, now: datetime) -> tuple[tuple[str, ...], dict[str, Any]]:
         """For people and for machines."""
         state = state_of(self.status, now)
-        is_stale = self.written is None or self.source.is_stale(self.written, now)
-        fresh = "missing" if self.written is None else "stale" if is_stale else "fresh"
-        cells = (str(self.path), _ago(self.written, now), fresh, self.source.agent, state)
-        row = {"path": str(self.path), "written": self.written, "stale": is_stale, "agent": self.source.agent}
+        written = self.reading and self.reading.time
+        is_stale = self.reading is None or self.reading.expired or self.source.is_stale(self.reading.time, now)
+        fresh = "missing" if self.reading is None else "stale" if is_stale else "fresh"
+        cells = (str(self.path), _ago(written, now), fresh, self.source.agent, state)
+        row = {"path": str(self.path), "written": written, "stale": is_stale, "agent": self.source.agent}
         return cells, {**row, "state": state, "config": str(self.source.config)}
 
 
@@ -70,7 +71,7 @@ async def read_status(client: Client, only: Path = ROOT) -> Overview:
             source = Source.from_value(row.value)
             if source is not None and source.agent in found:
                 path = Path(row.path[len(SOURCES) :])
-                values.append(ValueState(path, source, await _time_of(client, path), found[source.agent]))
+                values.append(ValueState(path, source, await _reading_of(client, path), found[source.agent]))
     agents = (AgentState(name, status, errors.get(name, 0)) for name, status in found.items())
     return Overview(tuple(agents), tuple(values))
 
@@ -86,9 +87,9 @@ async def _open_errors(client: Client) -> dict[str, int]:
     return counts
 
 
-async def _time_of(client: Client, path: Path) -> datetime | None:
+async def _reading_of(client: Client, path: Path) -> Reading | None:
     try:
-        return (await client.get(path)).time
+        return await client.get(path)
     except NotFound:
         return None
 

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import anyio
+import msgspec
 
 from kvnode.client import ABSENT, CasFailed, Change, NotFound, Reading, Refused, Unavailable, Uptodate
+from kvnode.core.entry import Lease
 from kvnode.core.path import Path
 from kvnode.core.stamp import stamp_of
 from kvnode.core.ticks import Dot
@@ -29,6 +31,8 @@ class FakeKv:
         self.entries: dict[Path, Any] = {}
         self.writes: list[tuple[Path, Any]] = []
         self.refuses: set[Path] = set()
+        self.expired: set[Path] = set()
+        self._leases: dict[Path, Lease | None] = {}
         self.watches = 0
         self._dots: dict[Path, Dot] = {}
         self._away = False
@@ -39,9 +43,11 @@ class FakeKv:
 
     # -- what tests do -----------------------------------------------------------------------------------
 
-    def put(self, path: Path | str, value: Any) -> None:
+    def put(self, path: Path | str, value: Any, lease: Lease | None = None) -> None:
         """Write, from outside; ABSENT deletes."""
         path = _path(path)
+        self.expired.discard(path)
+        self._leases[path] = lease
         if value is ABSENT:
             self.entries.pop(path, None)
         else:
@@ -49,6 +55,12 @@ class FakeKv:
         self._log.append((path, value))
         self._dots[path] = Dot("fake~0", len(self._log))
         self._times[path] = self.wall()
+        self._stir()
+
+    def expire(self, path: Path | str) -> None:
+        """The lease at a path has ended, and its holder cannot delete it."""
+        self.expired.add(_path(path))
+        self._log.append((_path(path), self.entries[_path(path)]))
         self._stir()
 
     def at(self, path: Path | str) -> Any:
@@ -149,7 +161,8 @@ class FakeKv:
 
     def _row(self, kind: type[Any], path: Path, value: Any) -> Any:
         stamp = stamp_of(int(self._times[path].timestamp() * 1000))
-        return kind(path, value, self._dots[path], stamp, "fake", None, None)
+        row = kind(path, value, self._dots[path], stamp, "fake", None, None, self._leases.get(path))
+        return msgspec.structs.replace(row, expired=path in self.expired)
 
 
 def _path(path: Path | str) -> Path:

@@ -45,6 +45,40 @@ def test_with_restore_the_last_command_is_applied_however_old(executed: datetime
     assert commands.command(Command(7, at(0)), at(99_999)) == Apply(7)
 
 
+@pytest.mark.parametrize("restore", [False, True])
+def test_a_command_that_is_over_is_not_carried_out(restore: bool):
+    commands = Commands(OutputRules(fail_safe=False, restore=restore, fail_safe_after_s=0))
+    refused = commands.command(Command(True, at(0), over=True), at(1))
+    assert isinstance(refused, Refuse)
+    assert "lease has ended" in refused.message
+    assert commands.command(Command(True, at(0), over=True), at(1)) is None, "told once"
+    assert commands.link(False, 2) == Apply(False, is_fail_safe=True)
+    assert commands.link(True, 3) is None
+
+
+@pytest.mark.parametrize("executed", [None, at(1)])
+def test_when_a_command_is_over_what_it_set_is_made_safe(executed: datetime | None):
+    commands = Commands(OutputRules(fail_safe=False, restore=True), executed)
+    assert commands.command(Command(True, at(0)), at(1)) == Apply(True)
+    assert commands.command(Command(True, at(0), over=True), at(30)) == Apply(False, is_fail_safe=True)
+    assert commands.command(Command(True, at(0), over=True), at(30)) is None
+    assert commands.link(True, 40) is None, "there is nothing to restore"
+    assert commands.command(Command(True, at(50)), at(50)) == Apply(True), "renewed"
+
+
+def test_without_a_fail_safe_value_an_output_stays_when_its_command_is_over():
+    commands = Commands(OutputRules())
+    commands.command(Command(True, at(0)), at(1))
+    assert commands.command(Command(True, at(0), over=True), at(30)) is None
+
+
+def test_a_command_that_is_told_once_more_is_neither_repeated_nor_stale():
+    commands = Commands(OutputRules())
+    assert commands.command(Command(True, at(0)), at(1)) == Apply(True)
+    assert commands.command(Command(True, at(0)), at(3600)) is None
+    assert commands.command(Command(False, at(0)), at(1)) == Apply(False), "another one of the same millisecond"
+
+
 def test_without_a_node_the_output_is_made_safe_once_and_stays_so():
     commands = Commands(OutputRules(fail_safe=False, fail_safe_after_s=30))
     commands.command(Command(True, at(0)), at(0))

@@ -19,6 +19,7 @@ from kvagents.framework.drive import Feed, drive
 from kvagents.framework.errors import Failed
 from kvagents.framework.link import Link
 from kvnode.client import ABSENT
+from kvnode.core.entry import Lease
 from kvnode.core.path import Path
 from tests.unit.kvagents.fake_kv import T0, FakeKv
 
@@ -116,6 +117,36 @@ async def test_a_stale_command_is_reported_and_not_carried_out_until_it_is_given
         assert kv.at(ERROR)["resolved"] is not None
 
 
+@pytest.mark.parametrize("restore", [False, True])
+async def test_a_command_whose_lease_had_ended_is_not_carried_out(restore: bool):
+    kv, pump = tree({"agent.pump.t": {**PUMP, "restore": restore}}), Pump()
+    kv.put("set", "on", Lease("n", 5000))
+    kv.expire("set")
+    async with running(kv, pump):
+        assert pump.done == []
+        assert kv.at(ERROR)["message"] == "set: a command whose lease has ended is not carried out"
+        kv.put("set", "on", Lease("n", 5000))
+        await anyio.sleep(0.1)
+        assert pump.done == [1]
+
+
+@pytest.mark.parametrize("how", ["deleted", "expired"])
+async def test_when_the_lease_of_a_command_ends_the_output_is_made_safe(how: str):
+    kv, pump = tree({"agent.pump.t": PUMP}), Pump()
+    async with running(kv, pump):
+        kv.put("set", "on", Lease("n", 5000))
+        await anyio.sleep(0.1)
+        kv.put("set", "on", Lease("n", 5000))
+        await anyio.sleep(4)
+        assert pump.done[-1] == 1
+        if how == "expired":
+            kv.expire("set")
+            await anyio.sleep(0.1)
+        kv.put("set", ABSENT)
+        await anyio.sleep(0.1)
+        assert (pump.done[-1], pump.done.count(0), kv.at("is"), kv.at(ERROR)) == (0, 1, "off", None)
+
+
 async def test_a_command_that_was_carried_out_before_is_not_repeated():
     kv, pump = tree({"agent.pump.t": PUMP}), Pump()
     kv.put("set", "on")
@@ -165,6 +196,15 @@ async def test_what_the_device_says_otherwise_is_an_error():
         kv.put("set", "on")
         await anyio.sleep(0.1)
         assert kv.at(ERROR)["resolved"] is not None
+
+
+async def test_a_read_back_differs_not_by_rounding():
+    kv, pump = tree({"agent.pump.t": {"src": "set", "state": "is", "scale": 0.01}}), Pump()
+    async with running(kv, pump):
+        for level in (0.07, 0.14, 0.7):
+            kv.put("set", level)
+            await anyio.sleep(0.1)
+            assert (kv.at("is"), kv.at(ERROR)) == (level, None)
 
 
 async def test_a_device_that_fails_or_a_value_that_it_does_not_know_is_an_error_and_the_next_one_is_tried():
