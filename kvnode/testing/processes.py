@@ -20,12 +20,11 @@ from typing import Final, Self
 
 import kvnode
 
-START_TIMEOUT_S: Final = 30.0
-STOP_TIMEOUT_S: Final = 15.0
-COMMAND_TIMEOUT_S: Final = 30.0
+START_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 60.0
+COMMAND_TIMEOUT_S: Final = 60.0
 _PORTS: Final = range(20_000, 32_000)
 """Below what systems give to outgoing connections, so that no connection takes a port while its node is down."""
-_given: Final[set[int]] = set()
 
 
 class ProcessError(Exception):
@@ -33,18 +32,19 @@ class ProcessError(Exception):
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on; each call gives another one."""
+    """A loopback port that nobody listens on; each call gives another one, also to other processes that ask here."""
     rng = random.SystemRandom()
     for _ in range(1_000):
         port = rng.choice(_PORTS)
-        if port in _given:
-            continue
-        with socket.socket() as probe:
-            try:
+        claim = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            claim.bind(("127.0.0.1", port))
+            with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        _given.add(port)
+        except OSError:
+            claim.close()
+            continue
+        claim.detach()  # for as long as this process lives, UDP says that the number is given away
         return port
     raise ProcessError("no free port was found")
 

@@ -29,7 +29,7 @@ from kvnode.client import protocol as p
 from kvnode.core.entry import Body
 from kvnode.core.path import Path
 from kvnode.core.ticks import Dot
-from kvnode.testing.inprocess import eventually, running_node
+from kvnode.testing.inprocess import WAIT_S, eventually, running_node
 from kvnode.testing.served import FAST, ScriptedNode, ServedNode, scripted, served_client
 from kvnode.transport.memory import MemoryTransport
 from kvnode.transport.tasks import background_tasks
@@ -163,7 +163,7 @@ async def also_on(network: MemoryTransport, *nodes: ServedNode) -> AsyncIterator
 async def test_a_resume_waits_for_a_node_that_is_a_little_behind() -> None:
     peers, clients = MemoryTransport(), MemoryTransport()
     judge = Judge()
-    with anyio.fail_after(20):
+    with anyio.fail_after(WAIT_S):
         async with (
             pair(peers) as (a, b),
             also_on(clients, a, b),
@@ -194,7 +194,7 @@ async def test_volatile_values_of_a_run_that_is_over_are_not_waited_for() -> Non
     network = MemoryTransport()
     judge = Judge()
     first = ServedNode("a")
-    with anyio.fail_after(8):
+    with anyio.fail_after(WAIT_S):
         async with (
             connect("memory:a", transport=network, options=FAST, patient=True) as client,
             client.watch("w") as changes,
@@ -227,7 +227,7 @@ async def test_a_node_too_far_behind_is_a_marked_gap() -> None:
             assert [type(await anext(changes)) for _ in range(2)] == [Change, Uptodate]
             network.refused = {"a"}
             network.cut("a")
-            with anyio.fail_after(5):
+            with anyio.fail_after(WAIT_S):
                 gap, *items = [await anext(changes) for _ in range(4)]
     assert isinstance(gap, Gap)
     assert "does not know all that was seen before" in gap.reason
@@ -239,7 +239,7 @@ async def test_a_node_too_far_behind_is_a_marked_gap() -> None:
 async def test_a_tree_goes_on_where_it_was() -> None:
     network = MemoryTransport()
     async with served_client("a", network=network) as (_, kv):
-        await kv.batch([Put(f"t.:{n}", n) for n in range(9_000)], timeout=20)
+        await kv.batch([Put(f"t.:{n}", n) for n in range(9_000)], timeout=WAIT_S)
         got: list[Any] = []
         async with kv.tree("t") as rows:
             async for reading in rows:
@@ -254,7 +254,7 @@ async def test_a_tree_goes_on_where_it_was() -> None:
 async def test_a_dump_does_not_survive_a_broken_connection() -> None:
     network = MemoryTransport()
     async with served_client("a", network=network) as (_, kv):
-        await kv.batch([Put(f"t.:{n}", n) for n in range(9_000)], timeout=20)
+        await kv.batch([Put(f"t.:{n}", n) for n in range(9_000)], timeout=WAIT_S)
         async with kv.dump("t") as rows:
             await anext(rows)
             network.cut()

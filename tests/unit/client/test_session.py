@@ -27,7 +27,7 @@ from kvnode.client import (
 )
 from kvnode.client import protocol as p
 from kvnode.core.ticks import Dot
-from kvnode.testing.inprocess import eventually
+from kvnode.testing.inprocess import WAIT_S, eventually
 from kvnode.testing.served import FAST, Script, ScriptedNode, scripted
 from kvnode.transport.address import Address
 from kvnode.transport.base import Connection, ConnectionClosed
@@ -45,7 +45,7 @@ WROTE = ((INC, 1, 65536),)
 async def client_of(*scripts: Script, **options: Any) -> AsyncIterator[tuple[Client, list[ScriptedNode]]]:
     network = MemoryTransport()
     options = {"options": FAST, "random": lambda: 0.0} | options
-    with anyio.fail_after(10):
+    with anyio.fail_after(WAIT_S):
         async with (
             scripted(network, "memory:n", *scripts) as seen,
             connect("memory:n", transport=network, **options) as client,
@@ -100,7 +100,7 @@ async def test_all_addresses_are_tried_before_it_gives_up() -> None:
     with pytest.raises(Unavailable, match="memory:x: connection refused; memory:y: connection refused"):
         async with connect(["memory:x", "memory:y"], transport=network):
             pass
-    with anyio.fail_after(5):
+    with anyio.fail_after(WAIT_S):
         async with (
             scripted(network, "memory:y", answering(p.Done(0, {"node": "y"}))),
             connect(["memory:x", "memory:y"], transport=network, options=FAST) as client,
@@ -110,7 +110,7 @@ async def test_all_addresses_are_tried_before_it_gives_up() -> None:
 
 async def test_a_patient_client_waits_for_a_node() -> None:
     network = MemoryTransport()
-    with anyio.fail_after(5):
+    with anyio.fail_after(WAIT_S):
         async with connect("memory:n", transport=network, patient=True, options=FAST) as client:
             assert not client.is_connected
             assert client.node == ""
@@ -242,10 +242,25 @@ async def test_a_write_not_sent_yet_waits_for_the_connection() -> None:
         node.welcome()
         await node.connection.finish()
 
-    options = Options(backoff_first=0.2)
-    async with client_of(leave, answering(p.Wrote(0, WROTE)), options=options) as (client, seen):
-        await eventually(lambda: not client.is_connected)
-        assert (await client.set("x", 1)).dot == Dot(INC, 1)
+    go = anyio.Event()
+
+    async def come_later(node: ScriptedNode) -> None:
+        await go.wait()
+        await answering(p.Wrote(0, WROTE))(node)
+
+    wrote: list[Dot] = []
+    options = Options(backoff_first=0.005)
+    async with client_of(leave, come_later, options=options) as (client, seen), anyio.create_task_group() as tasks:
+        await eventually(lambda: len(seen) == 2 and not client.is_connected)
+
+        async def write() -> None:
+            wrote.append((await client.set("x", 1)).dot)
+
+        tasks.start_soon(write)
+        await anyio.wait_all_tasks_blocked()
+        assert not wrote
+        go.set()
+        await eventually(lambda: wrote == [Dot(INC, 1)])
         assert len(seen) == 2
 
 
@@ -297,18 +312,19 @@ async def test_an_answer_that_does_not_come_is_a_time_out() -> None:
 
 
 async def test_shorter_limits_overtake_longer_ones() -> None:
-    order: list[float] = []
+    over: set[float] = set()
 
     async def ask(client: Client, timeout_s: float) -> None:
         with pytest.raises(Unavailable):
             await client.set("x", 1, timeout=timeout_s)
-        order.append(timeout_s)
+        over.add(timeout_s)
 
     async with client_of(answering(), options=Options(grace=0.0)) as (client, _), anyio.create_task_group() as tasks:
-        for timeout_s in (0.6, 0.3, 0.01):
+        for timeout_s in (2 * WAIT_S, 0.05, 0.01):
             tasks.start_soon(ask, client, timeout_s)
             await anyio.lowlevel.checkpoint()
-    assert order == [0.01, 0.3, 0.6]
+        await eventually(lambda: over == {0.01, 0.05})
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_cancelled_call_is_cancelled_at_the_node() -> None:
@@ -324,10 +340,20 @@ async def test_a_cancelled_call_is_cancelled_at_the_node() -> None:
         await node.idle()
 
     async with client_of(note) as (client, _):
-        with anyio.move_on_after(0.05):
-            await client.status()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.status)
+            await eventually(lambda: len(requests) == 1)
+            tasks.cancel_scope.cancel()
         assert await client.status() == {"fine": 1}
     assert requests[1] == p.Cancel(requests[0].id)
+
+
+async def attentive(node: ScriptedNode) -> None:
+    """Answer pings and all else."""
+    node.welcome()
+    while True:
+        request = await node.next()
+        node.send(p.Pong(request.id) if isinstance(request, p.Ping) else p.Done(request.id, {"attentive": 1}))
 
 
 async def test_a_silent_connection_is_asked_and_then_given_up() -> None:
@@ -342,9 +368,9 @@ async def test_a_silent_connection_is_asked_and_then_given_up() -> None:
             return
 
     options = Options(ping_after=0.1, backoff_first=0.001)
-    async with client_of(silent, answering(p.Done(0, {"second": 1})), options=options) as (client, seen):
-        await eventually(lambda: len(seen) == 2)
-        assert await client.status() == {"second": 1}
+    async with client_of(silent, attentive, options=options) as (client, seen):
+        await eventually(lambda: len(seen) >= 2)
+        assert await client.status() == {"attentive": 1}
     assert len([a for a in asked if isinstance(a, p.Ping)]) == 1
 
 

@@ -11,7 +11,7 @@ from anyio.from_thread import start_blocking_portal
 
 from kvnode.client import OMITTED, Change, EventItem, NotFound, Put, Reading, Unavailable, Uptodate, sync
 from kvnode.client.sync import SyncClient
-from kvnode.testing.inprocess import running_node
+from kvnode.testing.inprocess import WAIT_S, running_node
 from kvnode.testing.served import ServedNode
 from kvnode.transport.tcp import TcpTransport
 
@@ -78,7 +78,7 @@ def test_events() -> None:
             while not kv.status()["clients"]["streams"]:
                 pass
             kv.send("e.x", "hello")
-            waiting.result(timeout=10)
+            waiting.result(WAIT_S)
         assert [(str(e.path), e.value) for e in got] == [("e.x", "hello")]
         events.close()
 

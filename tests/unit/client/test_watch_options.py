@@ -9,6 +9,7 @@ from kvnode.client import ABSENT, OMITTED, Change, Put, Uptodate
 from kvnode.client import protocol as p
 from kvnode.client.items import Reading, change_of
 from kvnode.client.wire import encode_part
+from kvnode.testing.inprocess import WAIT_S
 from kvnode.testing.served import served_client
 
 pytestmark = pytest.mark.anyio
@@ -67,7 +68,7 @@ async def test_a_slow_reader_that_wants_the_latest_holds_one_value_a_path(latest
 async def test_credits_come_back_for_what_was_replaced() -> None:
     async with served_client() as (_, kv), kv.watch("x", latest=True) as changes:
         assert await anext(aiter(changes)) == Uptodate()
-        with anyio.fail_after(30):
+        with anyio.fail_after(WAIT_S):
             for _ in range(3):
                 await kv.batch([Put("x", LARGE) for _ in range(600)])
             await kv.set("x", "end")

@@ -16,7 +16,7 @@ from kvnode.codec.framing import FrameDecoder, frame
 from kvnode.codec.values import pack
 from kvnode.core.path import Path
 from kvnode.node.session import ClientLimits
-from kvnode.testing.inprocess import eventually, running_node
+from kvnode.testing.inprocess import WAIT_S, eventually, running_node
 from kvnode.testing.served import ServedNode
 from kvnode.transport.base import Connection, ConnectionClosed
 from kvnode.transport.memory import MemoryTransport
@@ -62,7 +62,7 @@ async def raw_client(
     hello: p.ClientHello | None = HELLO, **limits: Any
 ) -> AsyncIterator[tuple[ServedNode, MemoryTransport, Raw]]:
     network = MemoryTransport()
-    with anyio.fail_after(20):
+    with anyio.fail_after(WAIT_S):
         async with running_node(ServedNode("n", limits=ClientLimits(**limits)), network) as node:
             assert isinstance(node, ServedNode)
             async with network.dial(node.address) as connection:

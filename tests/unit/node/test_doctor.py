@@ -23,7 +23,7 @@ from kvnode.node.driver import system_clock
 from kvnode.node.service import run_node
 from kvnode.store.lock import FileLock
 from kvnode.store.sqlite import FILE_NAME
-from kvnode.testing.inprocess import TestNode, running_node
+from kvnode.testing.inprocess import WAIT_S, TestNode, running_node
 from kvnode.testing.processes import free_port
 from kvnode.transport.address import Address, parse_address
 from kvnode.transport.memory import MemoryTransport
@@ -54,7 +54,7 @@ async def running(of: NodeConfig) -> AsyncIterator[str]:
             await run_node(of, ready=lambda address: ready.set(), stop=stop)
 
         tasks.start_soon(run)
-        with anyio.fail_after(20):
+        with anyio.fail_after(WAIT_S):
             await ready.wait()
         yield of.listen
         stop.set()
@@ -82,7 +82,7 @@ async def test_peers_that_are_there_and_one_that_is_not(tmp_path: Path) -> None:
     a = config(tmp_path)
     b = config(tmp_path, "b", peers=(a.listen, nobody))
     async with running(a), running(b), connect(b.listen) as kv:
-        await kv.set("x", 1, ack="peer:1", timeout=20)
+        await kv.set("x", 1, ack="peer:1", timeout=WAIT_S)
         (found,) = (await kv.inspection.diagnose())["findings"]
         assert found["area"] == "links"
         assert found["what"].startswith(f"no link to {nobody}: ")
@@ -96,10 +96,10 @@ async def test_a_delete_that_waits_for_a_member_that_is_gone(tmp_path: Path) -> 
     b = config(tmp_path, "b", peers=(a.listen,))
     async with running(a):
         async with running(b), connect(b.listen) as kv:
-            await kv.set("x", 1, ack="peer:1", timeout=20)
+            await kv.set("x", 1, ack="peer:1", timeout=WAIT_S)
         async with connect(a.listen) as kv:
             await kv.delete("x")
-            with anyio.fail_after(20):
+            with anyio.fail_after(WAIT_S):
                 answer = await kv.inspection.diagnose()
                 while "deletes" not in areas(answer):  # the link to b is not known to be gone yet
                     answer = await kv.inspection.diagnose()

@@ -13,6 +13,7 @@ from anyio.abc import SocketStream
 from kvnode.node import health
 from kvnode.node.health import MAX_CONNECTIONS, MAX_HEADER_BYTES, Probes, serve_health
 from kvnode.node.metrics import gauge
+from kvnode.testing.inprocess import WAIT_S
 from kvnode.transport.address import parse_address
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +30,7 @@ async def served(probes: Probes = GOOD, address: str = "127.0.0.1:0") -> AsyncIt
 
 async def receive_all(stream: SocketStream) -> bytes:
     data = b""
-    with anyio.fail_after(10):
+    with anyio.fail_after(WAIT_S):
         while True:
             try:
                 data += await stream.receive()
@@ -137,7 +138,7 @@ async def test_there_are_only_so_many_connections() -> None:
             assert await receive_all(one_more) == b""
         for stream in streams:
             await stream.aclose()
-        with anyio.fail_after(10):
+        with anyio.fail_after(WAIT_S):
             while True:
                 async with await anyio.connect_tcp("127.0.0.1", port) as stream:
                     await stream.send(b"GET /healthz HTTP/1.0\r\n\r\n")

@@ -5,6 +5,7 @@ import anyio.lowlevel
 import pytest
 
 from kvnode.node.jobs import Jobs
+from kvnode.testing.inprocess import WAIT_S
 from kvnode.transport.tasks import background_tasks
 
 pytestmark = pytest.mark.anyio
@@ -28,13 +29,13 @@ async def test_jobs_begin_in_order_and_a_bounded_number_at_once() -> None:
         await anyio.wait_all_tasks_blocked()
         assert begun == [0, 1, 2]
         go.set()
-        with anyio.fail_after(5):
+        with anyio.fail_after(WAIT_S):
             while len(ended) < 10:
                 await anyio.lowlevel.checkpoint()
         assert begun == list(range(10))
         for number in range(10, 13):  # by workers that were idle
             jobs.add(lambda number=number: job(number))
-        with anyio.fail_after(5):
+        with anyio.fail_after(WAIT_S):
             while len(ended) < 13:
                 await anyio.lowlevel.checkpoint()
         assert begun == list(range(13))
@@ -51,6 +52,6 @@ async def test_room_is_waited_for() -> None:
             await jobs.room()
         assert scope.cancelled_caught
         go.set()
-        with anyio.fail_after(5):
+        with anyio.fail_after(WAIT_S):
             await jobs.room()
         assert not jobs.full

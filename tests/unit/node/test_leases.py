@@ -13,7 +13,7 @@ from kvnode.core.messages import Versions
 from kvnode.core.path import Path
 from kvnode.core.ticks import Dot, name_of
 from kvnode.node.leases import AGAIN_MS, AUTHOR, GRACE_MS, Leases, keep_leases
-from kvnode.testing.inprocess import running_node
+from kvnode.testing.inprocess import WAIT_S, running_node
 from kvnode.testing.served import FAST, ServedNode, served_client
 from kvnode.transport.memory import MemoryTransport
 from tests.support.replicas import Net, enc, linked
@@ -241,14 +241,15 @@ def test_the_length_of_a_lease_is_checked() -> None:
 async def test_a_client_sees_a_lease_end() -> None:
     async with served_client() as (node, kv), anyio.create_task_group() as tasks:
         tasks.start_soon(keep_leases, node.driver, node.clock, node.clients.stale)
-        await kv.set("x", 1, ttl=0.3)
+        await kv.set("x", 1, ttl=3600)
         reading = await kv.get("x")
         assert reading.lease is not None
-        assert (reading.lease.holder, reading.lease.ttl_ms, reading.expired) == (node.name, 300, False)
+        assert (reading.lease.holder, reading.lease.ttl_ms, reading.expired) == (node.name, 3_600_000, False)
         async with kv.watch("x") as changes:
             items = aiter(changes)
             assert [(await anext(items)).value, await anext(items)] == [1, Uptodate()]  # type: ignore[union-attr]
-            with anyio.fail_after(10):
+            await kv.set("x", 2, ttl=0.1)
+            with anyio.fail_after(WAIT_S):
                 while not (change := await anext(items)).deleted:  # type: ignore[union-attr]
                     pass
         assert change.author == AUTHOR  # type: ignore[union-attr]
@@ -269,7 +270,7 @@ async def test_a_client_of_another_node_sees_it_become_stale() -> None:
         async with connect(str(other.address), transport=network, options=FAST) as kv, kv.watch("x") as changes:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(keep_leases, other.driver, other.clock, other.clients.stale)
-                with anyio.fail_after(10):
+                with anyio.fail_after(WAIT_S):
                     await _until(changes.__anext__, lambda item: getattr(item, "expired", False))
                 tasks.cancel_scope.cancel()
             reading = await kv.get("x")

@@ -15,7 +15,7 @@ from kvnode.core.messages import Hello, Ping
 from kvnode.node import acks
 from kvnode.node.acks import AckLevel
 from kvnode.store.base import StoreFull
-from kvnode.testing.inprocess import FAST_DIAL, TestNode, eventually, running_node
+from kvnode.testing.inprocess import FAST_DIAL, WAIT_S, TestNode, eventually, running_node
 from kvnode.testing.proxy import proxy
 from kvnode.transport.address import Address
 from kvnode.transport.base import Connection, ConnectionClosed
@@ -326,7 +326,7 @@ async def test_nonsense_ends_the_connection_only(data: bytes) -> None:
     async with nodes(network, a=[]) as (a,):
         async with network.dial(Address("memory", path="a")) as connection:
             await connection.send(data)
-            with anyio.fail_after(10):
+            with anyio.fail_after(WAIT_S):
                 await read_all(connection)
         await eventually(lambda: not a.replica.links)
         await a.set("x", 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +14,8 @@ from kvnode.client import Client, connect
 from kvnode.node.config import NodeConfig
 from kvnode.node.errors import StartError
 from kvnode.node.service import run_node
-from kvnode.testing.inprocess import eventually
+from kvnode.testing.inprocess import WAIT_S, eventually
+from kvnode.testing.processes import free_port
 from kvnode.transport.address import Address
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +41,7 @@ async def running(of: NodeConfig) -> AsyncIterator[Address]:
             await run_node(of, ready=ready, stop=stop)
 
         tasks.start_soon(run)
-        with anyio.fail_after(10):
+        with anyio.fail_after(WAIT_S):
             await serving.wait()
         yield addresses[0]
         stop.set()
@@ -56,7 +56,7 @@ def start_error(err: BaseException) -> StartError:
 
 async def refused(of: NodeConfig) -> str:
     try:
-        with anyio.fail_after(10):
+        with anyio.fail_after(WAIT_S):
             await run_node(of, stop=anyio.Event())
     except BaseException as err:
         text = str(start_error(err))
@@ -73,9 +73,9 @@ async def test_clients_and_peers_share_the_listener(tmp_path: Path) -> None:
         connect(str(b)) as to_b,
         connect(f"unix:{unix}") as to_a,
     ):
-        await to_a.set("x", 1, ack="peer:1", timeout=10)
+        await to_a.set("x", 1, ack="peer:1", timeout=WAIT_S)
         assert (await to_b.get("x")).value == 1
-        with anyio.fail_after(10):
+        with anyio.fail_after(WAIT_S):
             peer = {"lag": None}
             while peer["lag"] != 0:  # the last acknowledgement may still be on its way
                 (peer,) = (await to_b.status())["peers"]
@@ -98,7 +98,7 @@ async def test_a_node_announces_where_it_is() -> None:
 
 async def eventually_record(kv: Client, addresses: list[str]) -> None:
     async with kv.watch("@.nodes.a") as changes:
-        with anyio.fail_after(10):
+        with anyio.fail_after(WAIT_S):
             async for change in changes:
                 value = getattr(change, "value", None)
                 if isinstance(value, dict) and value["addresses"] == addresses:
@@ -111,9 +111,7 @@ async def test_the_announced_addresses_can_be_given() -> None:
 
 
 async def test_health_and_metrics() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     async with running(config(http=f"127.0.0.1:{port}")):
         assert await page(port, "/healthz") == "ok\n"
         assert await page(port, "/readyz") == "ready\n"

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from kvnode.node.systemd import ServiceManager
+from kvnode.testing.inprocess import eventually
 
 
 def test_without_a_manager_nothing_is_told() -> None:
@@ -51,8 +52,10 @@ async def test_the_watchdog_is_fed_only_after_a_turn(tmp_path: Path) -> None:
             if turns == 3:
                 await anyio.sleep_forever()
 
-        with anyio.move_on_after(0.2):
-            await manager.feed_watchdog(turn)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(manager.feed_watchdog, turn)
+            await eventually(lambda: turns == 3)
+            tasks.cancel_scope.cancel()
         assert [listener.recv(100) for _ in range(2)] == [b"WATCHDOG=1"] * 2
         with pytest.raises(BlockingIOError):
             listener.recv(100)

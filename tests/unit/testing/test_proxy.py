@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
-from kvnode.testing.inprocess import eventually
+from kvnode.testing.inprocess import WAIT_S, eventually
 from kvnode.testing.proxy import Proxy, proxy
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +36,7 @@ async def read_to_the_end(stream: SocketStream) -> bytes:
 
 
 async def test_a_connection_breaks_after_its_limit() -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(WAIT_S):
         async with linked(limit=5) as (link, near, far):
             await near.send(b"abcdefgh")
             assert await read_to_the_end(far) == b"abcde"
@@ -44,7 +44,7 @@ async def test_a_connection_breaks_after_its_limit() -> None:
 
 
 async def test_one_direction_is_frozen_by_itself() -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(WAIT_S):
         async with linked() as (link, near, far):
             link.freeze(back=False)
             link.freeze(back=False)  # twice is as good as once

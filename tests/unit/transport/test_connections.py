@@ -8,6 +8,7 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute
 
+from kvnode.testing.inprocess import WAIT_S
 from kvnode.testing.transport_contract import echo, served
 from kvnode.transport.address import Address
 from kvnode.transport.base import Connection, ConnectionClosed, DialFailed, ListenFailed, running
@@ -163,7 +164,7 @@ async def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
 async def test_a_closed_connection_frees_its_writer() -> None:
     """A writer that is stuck in a write ends with the connection, at once."""
     near, far = memory_pair(capacity=10)
-    with anyio.fail_after(5):
+    with anyio.fail_after(WAIT_S):
         async with running(Connection(near, "x")) as connection:
             connection.queue(b"x" * 100)
             await anyio.wait_all_tasks_blocked()
