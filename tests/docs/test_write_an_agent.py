@@ -24,8 +24,8 @@ def lines(text: str) -> set[str]:
 
 def test_its_code_is_that_of_the_example() -> None:
     agent, packaging = (EXAMPLE / "kvagent_dimmer" / "agent.py").read_text(), (EXAMPLE / "pyproject.toml").read_text()
-    spec, kind, contract = blocks("python")
-    assert lines(spec) | lines(kind) <= lines(agent)
+    spec, kind, bus, contract = blocks("python")
+    assert lines(spec) | lines(kind) | lines(bus) <= lines(agent)
     assert lines(*blocks("toml")) <= lines(packaging)
     assert "CONTRACT" in contract
     schema = json.loads((EXAMPLE / "kvagent_dimmer" / "config.schema.json").read_text())["properties"]

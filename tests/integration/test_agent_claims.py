@@ -1,4 +1,6 @@
-"""Two instances of one agent on two nodes that are cut off from one another, and what happens when that is healed."""
+"""Two instances of one agent, or two agents with one bus, on two nodes that are cut off from one another, and what
+happens when that is healed.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +44,9 @@ class Bell(AgentKind[int]):
     def plan(self, config: Config) -> Plan[int]:
         return Plan({config.root: 1})
 
+    def bus(self, spec: int) -> Path:
+        return Path(("tower",))
+
     async def run(self, path: Path, spec: int, link: Link) -> None:
         link.up()
         self._turn(True)
@@ -61,7 +66,11 @@ class Bell(AgentKind[int]):
                 await self.turned.wait()
 
 
-async def test_both_drive_while_cut_off_and_one_stops_in_time_after_healing(tmp_path: FilePath):
+@pytest.mark.parametrize(("second", "claim"), [("b", "@.claims.bell.b"), ("c", "@.buses.tower")])
+async def test_both_drive_while_cut_off_and_one_stops_in_time_after_healing(
+    tmp_path: FilePath, second: str, claim: str
+):
+    place = Path.parse(claim)
     terms = Terms(lease_s=1.5)
     left, right = Bell(), Bell()
     with NodeProcess("a", tmp_path) as a:
@@ -73,11 +82,12 @@ async def test_both_drive_while_cut_off_and_one_stops_in_time_after_healing(tmp_
                     anyio.create_task_group() as tasks,
                 ):
                     await kv_a.set("agent.bell.b", {})
-                    await until(kv_b, Path.parse("agent.bell.b"), lambda value: value == {})
+                    await kv_a.set(f"agent.bell.{second}", {})
+                    await until(kv_b, Path.parse(f"agent.bell.{second}"), lambda value: value == {})
                     tasks.start_soon(Agent(left, "b", kv_a, terms=terms, process=Process("left", 1)).run)
                     await left.until(True)
-                    await until(kv_b, CLAIM, bool)
-                    tasks.start_soon(Agent(right, "b", kv_b, terms=terms, process=Process("right", 1)).run)
+                    await until(kv_b, place, bool)
+                    tasks.start_soon(Agent(right, second, kv_b, terms=terms, process=Process("right", 1)).run)
                     with anyio.move_on_after(2 * terms.lease_s):
                         await right.until(True)
                     assert (left.rings, right.rings) == (True, False)
@@ -86,9 +96,9 @@ async def test_both_drive_while_cut_off_and_one_stops_in_time_after_healing(tmp_
                     assert left.rings, "each side has its own"
                     cable.heal()
                     # The nodes have to find one another first; from when they have, the time is named.
-                    await until(kv_a, CLAIM, lambda claim: claim["host"] == "right")
+                    await until(kv_a, place, lambda claim: claim["host"] == "right")
                     with anyio.fail_after(terms.stop_within_s):
                         await left.until(False)
                     assert right.rings
-                    assert (await kv_a.get(CLAIM)).value["token"] == 2
+                    assert (await kv_a.get(place)).value["token"] == 2
                     tasks.cancel_scope.cancel()

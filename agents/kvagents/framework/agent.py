@@ -3,7 +3,8 @@
 An agent of kind K and name N reads its configuration at and below ``agent.K.N``, follows changes there, keeps one
 binding running for each thing it configures, and reports below ``@.errors.K.N`` and ``@.status.agent.K.N``. What a
 binding is, and how it runs, comes from its :class:`AgentKind`. Of several instances with one name only the one that
-holds the claim ``@.claims.K.N`` does any of that; the others stand by.
+holds the claim ``@.claims.K.N`` does any of that; the others stand by. Bindings that drive a bus share it with no other
+agent: see ``buses``.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import anyio
 
+from kvagents.framework.buses import Buses
 from kvagents.framework.claim import CLAIMS, Terms
 from kvagents.framework.config import Config, Plan, Problem
-from kvagents.framework.keeper import Keeper, Process
+from kvagents.framework.keeper import Keeper, Process, running
 from kvagents.framework.kv import Kv
 from kvagents.framework.link import WRITE_TIMEOUT_S, Link
 from kvagents.framework.reporter import Reporter
@@ -40,6 +43,7 @@ from kvnode.client import (
     Uptodate,
 )
 from kvnode.core.path import Path
+from kvnode.data.errors import Severity
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +53,8 @@ ROOT: Final = Path(("agent",))
 QUIET_S: Final = 0.05
 """Changes of the configuration that come closer together than this are applied at once."""
 CAS_ATTEMPTS: Final = 5
+STAND_BY_S: Final = 2.0
+"""A binding that waits longer for its bus reports that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +77,17 @@ class AgentKind(ABC, Generic[Spec]):
     """One line for people."""
     options: ClassVar[Sequence[Option]] = ()
     terms: ClassVar[Terms] = Terms()
-    """How its bus is claimed, and whether two holders would do harm."""
+    """How its buses are claimed, and whether two holders would do harm."""
 
     @abstractmethod
     def plan(self, config: Config) -> Plan[Spec]:
         """What a configuration asks for. Pure; two calls with equal entries give equal specifications."""
+
+    def bus(self, spec: Spec) -> Path | None:
+        """What a binding drives, so that no other agent drives it meanwhile: a path, such as
+        :func:`kvagents.framework.buses.network_bus` makes. None where others do not matter.
+        """
+        return None
 
     @abstractmethod
     async def run(self, path: Path, spec: Spec, link: Link) -> None:
@@ -107,9 +119,9 @@ class Agent(Generic[Spec]):
         self._random = random
         self._policy = policy
         self._reporter = Reporter(kv, kind.kind, name, self.root, wall=wall)
-        holder = f"{kind.kind}/{name}"
-        claim = CLAIMS / (kind.kind, name)
-        self._keeper = Keeper(kv, claim, holder, terms or kind.terms, wall=wall, process=process)
+        claim = partial(Keeper, kv, holder=f"{kind.kind}/{name}", terms=terms or kind.terms, wall=wall, process=process)
+        self._keeper = keeper = claim(CLAIMS / (kind.kind, name))
+        self._buses = Buses(lambda path: claim(path, session=keeper.session, is_dead=keeper.outlived))
         self._reporter.facts = {"bindings": 0, "pid": os.getpid(), "session": self._keeper.session}
         self._entries: dict[Path, Any] = {}
         self._complete = False
@@ -119,14 +131,13 @@ class Agent(Generic[Spec]):
         """Run until cancelled. A node that is not there is waited for, for as long as it takes."""
         await self._insist(self._override, "configure")
         log.info("connected", extra={"configuration": str(self.root)})
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._keeper.run)
-            while True:
-                await self._keeper.until(drives=True)
-                async with anyio.create_task_group() as driving:
-                    driving.start_soon(self._drive)
-                    await self._keeper.until(drives=False)
-                    driving.cancel_scope.cancel()
+        with running(self._keeper.session):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._keeper.run)
+                while True:
+                    await self._keeper.until(drives=True)
+                    await self._keeper.while_it_drives(self._drive)
+                    await self._buses.keep_only((), self._kv)
 
     async def farewell(self, kv: Kv) -> None:
         """Tell the tree that the agent has ended, after :meth:`run`. Raises KvError.
@@ -135,6 +146,7 @@ class Agent(Generic[Spec]):
         """
         if self._keeper.drives:
             await self._reporter.farewell(kv)
+            await self._buses.keep_only((), kv)
             await self._keeper.release(kv)
 
     @property
@@ -216,24 +228,54 @@ class Agent(Generic[Spec]):
             if not self._complete:
                 continue
             config = Config(self.root, self._entries)
-            plan = self._plan(config)
+            plan, buses = self._plan(config)
             # Before the bindings start: they know which records below them are still of use.
             self._reporter.tell_problems(plan.problems, config)
             self._reporter.keep_below(plan.bindings, config)
+            self._buses.keep(buses, tasks)
             await supervisor.apply(plan.bindings)
+            await self._buses.keep_only(buses, self._kv)
             self._reporter.facts = {**self._reporter.facts, "bindings": supervisor.bindings}
             self._reporter.status_changed()
             log.info("configured", extra={"bindings": supervisor.bindings, "problems": len(plan.problems)})
 
-    def _plan(self, config: Config) -> Plan[Spec]:
+    def _plan(self, config: Config) -> tuple[Plan[Spec], set[Path]]:
+        """What the configuration asks for, and the buses for that."""
         try:
-            return self.kind.plan(config)
+            plan = self.kind.plan(config)
+            return plan, {bus for bus in map(self.kind.bus, plan.bindings.values()) if bus is not None}
         except Exception as error:
             # A bug; but mending the configuration must be possible without a restart, whatever it holds.
             code, message, _ = describe(error)
-            return Plan({}, (Problem(self.root, message, code=code),))
+            return Plan({}, (Problem(self.root, message, code=code),)), set()
 
     async def _run_binding(self, path: Path, spec: Spec, run: Run) -> None:
+        bus = self.kind.bus(spec)
+        if bus is None:
+            await self._run_with(self._keeper, path, spec, run)
+            return
+        keeper, has_ended = self._buses[bus], False
+
+        async def drive() -> None:
+            nonlocal has_ended
+            await self._run_with(keeper, path, spec, run)
+            has_ended = True
+
+        while not has_ended:
+            await self._stand_by(keeper, bus, path)
+            await keeper.while_it_drives(drive)
+
+    async def _stand_by(self, keeper: Keeper, bus: Path, path: Path) -> None:
+        """Wait until the bus is ours; say so if that takes long."""
+        with anyio.move_on_after(STAND_BY_S):
+            await keeper.until(drives=True)
+        if not keeper.drives:
+            who = keeper.holder.holder if keeper.holder is not None else "nobody yet"
+            self._reporter.failed(path, "claimed", f"standing by: {bus} is driven by {who}", Severity.WARNING)
+            await keeper.until(drives=True)
+
+    async def _run_with(self, keeper: Keeper, path: Path, spec: Spec, run: Run) -> None:
+        """Run a binding with the token of this claim, which we hold."""
         link = Link(
             self._kv,
             path,
@@ -242,7 +284,7 @@ class Agent(Generic[Spec]):
             wall=self._wall,
             random=self._random,
             policy=self._policy,
-            drives=lambda: self._keeper.drives,
-            token=self._keeper.token,
+            drives=lambda: keeper.drives and self._keeper.drives,
+            token=keeper.token,
         )
         await self.kind.run(path, spec, link)

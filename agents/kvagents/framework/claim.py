@@ -126,6 +126,8 @@ class Claimant:
         self._seen_at = 0.0
         self._renewed_at: float | None = None
         self._highest = 0
+        self.predecessor: str | None = None
+        """The session that held the claim before this one took it."""
 
     @property
     def holder(self) -> Claim | None:
@@ -170,6 +172,8 @@ class Claimant:
 
     def wrote(self, claim: Claim, now: float) -> None:
         """The claim stands, acknowledged as the terms want it; `now` is when the write began."""
+        if self._counts is not None and self._counts.session != claim.session:
+            self.predecessor = self._counts.session
         self._mine = claim
         self._counts = claim
         self._seen_at = self._renewed_at = now

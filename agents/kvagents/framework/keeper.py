@@ -7,8 +7,8 @@ import math
 import os
 import platform
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path as FilePath
@@ -49,7 +49,21 @@ class Process:
         """
         if claim.host != self.host or not claim.pid:
             return False
-        return claim.pid == self.pid or not _runs(claim.pid)
+        return claim.session not in _RUNNING if claim.pid == self.pid else not _runs(claim.pid)
+
+
+_RUNNING: Final[set[str]] = set()
+"""The sessions that run in this process: several agents may."""
+
+
+@contextmanager
+def running(session: str) -> Iterator[None]:
+    """Meanwhile nobody in this process takes the session for a dead one."""
+    _RUNNING.add(session)
+    try:
+        yield
+    finally:
+        _RUNNING.discard(session)
 
 
 def _runs(pid: int) -> bool:
@@ -63,7 +77,10 @@ def _runs(pid: int) -> bool:
 
 
 class Keeper:
-    """Keeps the claim at `path` for `holder`. :meth:`run` runs as long as it is wanted."""
+    """Keeps the claim at `path` for `holder`. :meth:`run` runs as long as it is wanted.
+
+    What one process claims, it claims in the same `session`. `is_dead` tells of sessions besides what `process` knows.
+    """
 
     def __init__(
         self,
@@ -74,15 +91,17 @@ class Keeper:
         *,
         wall: Callable[[], datetime],
         process: Process | None = None,
+        session: str | None = None,
+        is_dead: Callable[[str], bool] = lambda session: False,
     ) -> None:
         self._kv = kv
         self._path = path
         self._wall = wall
         self._terms = terms
         where = process or Process.own()
-        mine = Claim(holder, secrets.token_hex(8), 0, wall(), terms.lease_s, host=where.host, pid=where.pid)
-        self.session: Final = mine.session
-        self._claimant = Claimant(mine, terms, where.knows_dead)
+        self.session: Final = session or secrets.token_hex(8)
+        mine = Claim(holder, self.session, 0, wall(), terms.lease_s, host=where.host, pid=where.pid)
+        self._claimant = Claimant(mine, terms, lambda claim: where.knows_dead(claim) or is_dead(claim.session))
         self._expect: Expect = ABSENT
         self._changed = anyio.Event()
         self._turned = anyio.Event()
@@ -98,10 +117,30 @@ class Keeper:
         """The fencing token."""
         return self._claimant.token
 
+    @property
+    def holder(self) -> Claim | None:
+        """The claim that counts, as far as is known."""
+        return self._claimant.holder
+
+    def outlived(self, session: str) -> bool:
+        """Whether this session took the claim over from that one, which therefore is gone."""
+        return self._drives and session == self._claimant.predecessor
+
     async def until(self, drives: bool) -> None:
         """Wait until this session drives, or no longer does."""
         while self._drives != drives:
             await self._turned.wait()
+
+    async def while_it_drives(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do this until it is done, or this session no longer drives."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cancel_in_time, tasks.cancel_scope)
+            await work()
+            tasks.cancel_scope.cancel()
+
+    async def _cancel_in_time(self, scope: anyio.CancelScope) -> None:
+        await self.until(drives=False)
+        scope.cancel()
 
     async def run(self) -> None:
         """Claim, renew, stand by, until cancelled."""
@@ -179,8 +218,9 @@ class Keeper:
         self._drives = drives
         holder = self._claimant.holder
         if drives:
-            log.info("driving", extra={"fencing": self.token})
+            log.info("driving", extra={"claim": str(self._path), "fencing": self.token})
         else:
-            log.warning("no longer driving", extra={"holder": f"{holder.holder} {holder.session}" if holder else ""})
+            who = f"{holder.holder} {holder.session}" if holder else ""
+            log.warning("no longer driving", extra={"claim": str(self._path), "holder": who})
         self._turned.set()
         self._turned = anyio.Event()

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import anyio
 
 from kvagents.framework.agent import AgentKind, Option
+from kvagents.framework.buses import network_bus
 from kvagents.framework.check import Checker
 from kvagents.framework.claim import Terms
 from kvagents.framework.config import Config, Plan
@@ -61,6 +62,10 @@ class OneWire(AgentKind[ServerPlan]):
     def plan(self, config: Config) -> Plan[ServerPlan]:
         """What the entries ask for."""
         return plan(config, self._checker)
+
+    def bus(self, spec: ServerPlan) -> Path:
+        """The owserver."""
+        return network_bus(spec.host, spec.port)
 
     async def run(self, path: Path, spec: ServerPlan, link: Link) -> None:
         """Serve one owserver. Raises :class:`Failed` when it is gone."""

@@ -27,6 +27,8 @@ class Toy(AgentKind[str]):
     lives: dict[str, float] = field(default_factory=dict)
     """How long a binding stays up before it fails."""
     log: list[tuple[float, str, str]] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    """The fencing tokens that bindings were started with."""
 
     def plan(self, config: Config) -> Plan[str]:
         if config.own(config.root).get("crash"):
@@ -40,7 +42,12 @@ class Toy(AgentKind[str]):
                 bindings[path] = says
         return Plan(bindings, tuple(problems))
 
+    def bus(self, spec: str) -> Path | None:
+        """Whoever says ``bus X`` drives that bus."""
+        return Path(spec.split()) if spec.startswith("bus ") else None
+
     async def run(self, path: Path, spec: str, link: Link) -> None:
+        self.tokens.append(link.token)
         name = str(path[-1])
         self.note("start", name)
         link.begin([path / "part"])
@@ -65,13 +72,13 @@ class Toy(AgentKind[str]):
 
 
 @asynccontextmanager
-async def running(kv: FakeKv, toy: Toy, **options: Any) -> AsyncIterator[Agent[str]]:
+async def running(kv: FakeKv, toy: Toy, name: str = "t", **options: Any) -> AsyncIterator[Agent[str]]:
     toy.zero = began = anyio.current_time()
 
     def wall() -> Any:
         return T0 + timedelta(seconds=anyio.current_time() - began)
 
-    agent = Agent(toy, "t", kv, wall=wall, random=lambda: 0.0, **options)
+    agent = Agent(toy, name, kv, wall=wall, random=lambda: 0.0, **options)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(agent.run)
         yield agent

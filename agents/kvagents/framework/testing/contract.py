@@ -166,10 +166,10 @@ async def survives_a_loss_of_its_bus(bench: Bench) -> None:
         assert "\n" not in record["message"]
 
 
-async def _first_open(bench: Bench, kv: Client) -> Path:
-    """The place of the first error record that is open."""
+async def _first_open(bench: Bench, kv: Client, name: str | None = None) -> Path:
+    """The place of the first error record that is open, of this agent or the one of another name."""
     with anyio.fail_after(PATIENCE_S):
-        async with kv.watch(_below(ERRORS, bench)) as items:
+        async with kv.watch(ERRORS / (bench.kind.kind, name or bench.name)) as items:
             async for item in items:
                 if isinstance(item, Change) and not item.deleted and _is_open(item.value):
                     return item.path
@@ -242,6 +242,30 @@ async def of_two_instances_one_drives(bench: Bench) -> None:
                 assert agent.drives
 
 
+async def of_two_agents_on_one_bus_one_drives(bench: Bench) -> None:
+    """An agent of another name, configured for the same bus, stands by, says so, and takes over when it is free."""
+    bench.start_node()
+    second = f"{bench.name}2"
+    async with _client(bench) as kv, connect(bench.address, author="second", patient=True) as own:
+        agent = Agent(bench.kind, second, own, overrides=bench.good, policy=QUICK, process=Process("two", 1))
+        async with anyio.create_task_group() as tasks:
+            async with _running(bench, Process("one", 1)):
+                await _follows(bench, kv)
+                tasks.start_soon(agent.run)
+                place = await _first_open(bench, kv, second)
+                record = (await kv.get(place)).value
+                assert record["code"] == "claimed"
+                assert record["message"].endswith(f" is driven by {_agent(bench)}")
+                await _follows(bench, kv)
+                assert (await kv.get(bench.reading)).author == _agent(bench)
+            with anyio.fail_after(PATIENCE_S):
+                while (await kv.get(bench.reading)).author != "second":
+                    await _follows(bench, kv)
+            await until(kv, place, lambda value: not _is_open(value))
+            tasks.cancel_scope.cancel()
+        await agent.farewell(kv)
+
+
 CONTRACT: Final[tuple[Check, ...]] = (
     starts_before_the_node,
     survives_a_restart_of_its_node,
@@ -249,4 +273,6 @@ CONTRACT: Final[tuple[Check, ...]] = (
     is_told_of_a_bad_configuration_and_takes_a_good_one,
     ends_in_order_on_sigterm,
     of_two_instances_one_drives,
+    of_two_agents_on_one_bus_one_drives,
 )
+"""Those of a kind whose bindings drive no bus leave out the last one."""

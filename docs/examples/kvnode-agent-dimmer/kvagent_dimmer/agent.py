@@ -13,6 +13,7 @@ import anyio
 from kvagent_dimmer.bus import open_box
 from kvagents.framework.agent import AgentKind
 from kvagents.framework.binding import Input, Output, plan_bindings, read_input, read_output
+from kvagents.framework.buses import network_bus
 from kvagents.framework.check import Checker
 from kvagents.framework.claim import Terms
 from kvagents.framework.config import Config, Plan
@@ -58,6 +59,11 @@ class Dimmer(AgentKind[Lamp]):
         return plan_bindings(
             config, self._checker, read_lamp, '{"box": "dimmer.lan:7000", "lamp": 1, "dest": "home.lamp"}'
         )
+
+    def bus(self, spec: Lamp) -> Path:
+        """The box, which only one agent drives."""
+        host, _, port = spec.box.rpartition(":")
+        return network_bus(host, int(port))
 
     async def run(self, path: Path, spec: Lamp, link: Link) -> None:
         """Serve one lamp. Raises Failed when the box is gone."""
