@@ -8,7 +8,8 @@ read as a bare :class:`~kvnode.core.messages.Message`, which the core ignores (R
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from sys import intern
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
@@ -18,7 +19,8 @@ from ..core.ticks import Dot, Incarnation, is_incarnation
 
 MAX_FRAME_BYTES: Final = 8 << 20
 
-Item = tuple[int, int, dict[int, int], bytes, bytes]
+_Index = Annotated[int, msgspec.Meta(ge=0)]
+Item = tuple[_Index, int, dict[_Index, int], bytes, bytes]
 """Incarnation (by index), tick, vector (by index), body, signature."""
 
 
@@ -78,12 +80,13 @@ class _Table:
         self.index: dict[Incarnation, int] = {}
 
     def items(self, versions: Iterable[Version]) -> tuple[Item, ...]:
-        return tuple(
-            (self.of(v.inc), v.tick, {self.of(i): t for i, t in v.vector.items()}, v.body, v.sig) for v in versions
-        )
-
-    def of(self, inc: Incarnation) -> int:
-        return self.index.setdefault(inc, len(self.index))
+        index = self.index
+        items: list[Item] = []
+        for v in versions:
+            at = index.setdefault(v.inc, len(index))
+            vector = {index.setdefault(inc, len(index)): tick for inc, tick in v.vector.items()} if v.vector else {}
+            items.append((at, v.tick, vector, v.body, v.sig))
+        return tuple(items)
 
     @property
     def incs(self) -> tuple[Incarnation, ...]:
@@ -140,9 +143,11 @@ def _versions(incs: tuple[Incarnation, ...], items: tuple[Item, ...]) -> Sibling
     for inc in incs:
         if not is_incarnation(inc):
             raise PeerCodecError(f"{inc!r} is no incarnation")
-    if any(min(i, *vector, 0) < 0 for i, _, vector, _, _ in items):
-        raise PeerCodecError("a negative index")
-    return tuple(
-        Version.received(incs[i], tick, {incs[n]: t for n, t in vector.items()} if vector else NO_VECTOR, body, sig)
-        for i, tick, vector, body, sig in items
-    )
+    names = [intern(inc) for inc in incs]
+    return tuple([_version(names, item) for item in items])
+
+
+def _version(incs: list[Incarnation], item: Item) -> Version:
+    at, tick, over, body, sig = item
+    vector = {incs[n]: t for n, t in over.items()} if over else NO_VECTOR
+    return Version.received(incs[at], tick, vector, body, sig)

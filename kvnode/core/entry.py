@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple
+from sys import intern
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
 from .packed import is_too_deep
-from .path import Path, path_key
+from .path import Path, checked_key, path_key
 from .stamp import MAX_STAMP, wall_ms
 from .ticks import MAX_TICK, Dot, Incarnation
 
@@ -30,6 +31,9 @@ MAX_DEPTH: Final = 64
 NO_VECTOR: Final[Mapping[Incarnation, int]] = {}
 
 
+_Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=MAX_TICK)]
+
+
 class Lease(msgspec.Struct, array_like=True, frozen=True):
     """A value that somebody has to renew. It runs out `ttl_ms` after the version's stamp, and reads as stale from then
     on; only the node `holder` then deletes it, or, when that is no member any more, any other. Merging and forgetting
@@ -37,7 +41,7 @@ class Lease(msgspec.Struct, array_like=True, frozen=True):
     """
 
     holder: str
-    ttl_ms: int
+    ttl_ms: _Milliseconds
 
 
 class Body(msgspec.Struct, array_like=True, frozen=True):
@@ -46,13 +50,13 @@ class Body(msgspec.Struct, array_like=True, frozen=True):
     `expiry` the time of expiry in milliseconds since 1970 UTC, or None.
     """
 
-    path: tuple[str | int, ...]
-    stamp: int
+    path: Annotated[tuple[str | int, ...], msgspec.Meta(min_length=1)]
+    stamp: Annotated[int, msgspec.Meta(ge=0, le=MAX_STAMP)]
     kind: int
     value: msgspec.Raw
     author: str = ""
     principal: str | None = None
-    expiry: int | None = None
+    expiry: _Milliseconds | None = None
     lease: Lease | None = None
 
 
@@ -61,52 +65,27 @@ _decode_body = msgspec.msgpack.Decoder(Body).decode
 NIL: Final = msgspec.Raw(b"\xc0")
 
 
-class Version:
+class Version(msgspec.Struct, eq=False, gc=False):
     """One version of one path. Immutable; equal if the dot is equal (rule: no dot names two changes).
 
     `vector` holds the highest tick at this path, per incarnation, that this version supersedes; its own dot is
     not repeated there. It may hold an earlier tick of its own incarnation only implicitly: an incarnation's
     writes at one path follow one another, so a dot covers all earlier ticks of its incarnation there.
-    """
 
-    __slots__ = ("body", "expiry", "inc", "key", "kind", "sig", "stamp", "tick", "until", "vector")
+    `key` is the key of its path, `until` tells when its lease runs out (milliseconds since 1970 UTC; None without one).
+    A tree holds one of these a key: hence a struct, and one that the garbage collector need not look at.
+    """
 
     inc: Incarnation
     tick: int
     vector: Mapping[Incarnation, int]
     key: bytes
-    """The key of its path."""
     body: bytes
     sig: bytes
     stamp: int
     kind: int
     expiry: int | None
-    until: int | None
-    """When its lease runs out, in milliseconds since 1970 UTC; None without a lease."""
-
-    def __init__(
-        self,
-        inc: Incarnation,
-        tick: int,
-        vector: Mapping[Incarnation, int],
-        key: bytes,
-        body: bytes,
-        sig: bytes,
-        stamp: int,
-        kind: int,
-        expiry: int | None,
-        until: int | None = None,
-    ) -> None:
-        self.inc = inc
-        self.tick = tick
-        self.vector = vector
-        self.key = key
-        self.body = body
-        self.sig = sig
-        self.stamp = stamp
-        self.kind = kind
-        self.expiry = expiry
-        self.until = until
+    until: int | None = None
 
     @classmethod
     def make(cls, dot: Dot, vector: Mapping[Incarnation, int], body: Body, sig: bytes = b"") -> Version:
@@ -122,12 +101,11 @@ class Version:
         head = _decode_body(body)
         if is_too_deep(body, MAX_DEPTH + 1):
             raise ValueError(f"a value nested deeper than {MAX_DEPTH}")
-        ttl = 0 if head.lease is None else head.lease.ttl_ms
-        numbers = (tick - 1, head.stamp, head.expiry or 0, ttl, *(t - 1 for t in vector.values()))
-        if min(numbers) < 0 or max(numbers) >= MAX_TICK or head.stamp > MAX_STAMP or not head.path:
-            raise ValueError(f"{inc}:{tick} has a number out of bounds, or no path")
-        key, until = Path(head.path).key, _until(head)
-        return cls(inc, tick, vector, key, body, sig, head.stamp, head.kind, head.expiry, until)
+        if not 0 < tick <= MAX_TICK or (vector and not 0 < min(vector.values()) <= max(vector.values()) <= MAX_TICK):
+            raise ValueError(f"{inc}:{tick} has a number out of bounds")
+        until = None if head.lease is None else _until(head)
+        key = checked_key(head.path)
+        return cls(inc, tick, vector or NO_VECTOR, key, body, sig, head.stamp, head.kind, head.expiry, until)
 
     @property
     def dot(self) -> Dot:
@@ -160,18 +138,7 @@ class Version:
 
     def stripped(self) -> Version:
         """The same version without its vector, once it is stable."""
-        return Version(
-            self.inc,
-            self.tick,
-            NO_VECTOR,
-            self.key,
-            self.body,
-            self.sig,
-            self.stamp,
-            self.kind,
-            self.expiry,
-            self.until,
-        )
+        return msgspec.structs.replace(self, vector=NO_VECTOR)
 
     @property
     def order(self) -> tuple[int, str, int]:
@@ -253,7 +220,10 @@ def encode_record(siblings: Siblings) -> bytes:
 
 def decode_record(record: bytes) -> Siblings:
     """Read a stored record; ValueError if it is malformed."""
-    return tuple(Version.received(*fields) for fields in _decode_record(record))
+    return tuple(
+        Version.received(intern(inc), tick, vector, body, sig)
+        for inc, tick, vector, body, sig in _decode_record(record)
+    )
 
 
 def body_of(

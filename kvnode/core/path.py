@@ -35,6 +35,7 @@ MAX_KEY_BYTES: Final = 2048
 _INT_BIAS: Final = 1 << 63
 _TAG_INT: Final = 1
 _TAG_STR: Final = 2
+_NUL: Final = b"\0"
 
 _ESCAPES: Final = {".": ":.", ":": "::", " ": ":_"}
 _UNESCAPES: Final = {".": ".", ":": ":", "_": " ", "+": "+", "#": "#"}
@@ -205,8 +206,27 @@ def _format_element(element: Element) -> str:
 # -- keys ----------------------------------------------------------------------------------------------------
 
 
-def path_key(path: Iterable[Element]) -> bytes:
+def path_key(path: tuple[Element, ...]) -> bytes:
     """The order-preserving key of a path (see the module's text)."""
+    try:
+        text = "\0\x02".join(path)  # type: ignore[arg-type]  # a TypeError, if one of the elements is an integer
+    except TypeError:
+        return _mixed_key(path)
+    return b"\x02" + text.encode() + b"\0" if path else b""
+
+
+def checked_key(path: tuple[Element, ...]) -> bytes:
+    """The key of elements that come from outside. Raises :class:`PathError` if they are no path."""
+    try:
+        key = b"\x02" + "\0\x02".join(path).encode() + b"\0"  # type: ignore[arg-type]  # as above
+    except (TypeError, UnicodeEncodeError):
+        return Path(path).key
+    if key.count(_NUL) == len(path) <= MAX_ELEMENTS and len(key) <= MAX_KEY_BYTES:
+        return key  # text only, and no NUL besides those that end the elements
+    return Path(path).key  # says what is wrong, if it is not merely the root
+
+
+def _mixed_key(path: tuple[Element, ...]) -> bytes:
     parts: list[bytes] = []
     for element in path:
         if isinstance(element, str):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kvnode.core.path import MAX_ELEMENTS, ROOT, Element, Path, PathError, Pattern, key_range_end
+from kvnode.core.path import MAX_ELEMENTS, ROOT, Element, Path, PathError, Pattern, checked_key, key_range_end
 
 _texts = st.one_of(
     st.sampled_from(
@@ -52,6 +52,20 @@ def test_the_text_form_is_one_printable_line(path: Path) -> None:
 def test_the_key_reads_back(path: Path) -> None:
     assert Path.from_key(path.key) == path
     assert [type(e) for e in Path.from_key(path.key)] == [type(e) for e in path]
+
+
+@given(st.lists(st.one_of(elements, st.sampled_from(["a\0", "\ud800", "x" * 2_000, 1 << 63])), max_size=5).map(tuple))
+@example(("a",) * (MAX_ELEMENTS + 1))
+@example((0x0101010101010101, "a\0"))
+def test_elements_from_outside_have_the_key_of_the_path_that_they_are(elements: tuple[Element, ...]) -> None:
+    try:
+        path = Path(elements)
+    except PathError:
+        with pytest.raises(PathError):
+            checked_key(elements)
+    else:
+        assert checked_key(elements) == path.key
+        assert Path.from_key(path.key) == path
 
 
 @given(paths, paths)

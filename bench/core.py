@@ -1,0 +1,292 @@
+"""What the core and its codec cost, in microseconds of CPU an operation, without disk, sockets and event loop.
+
+    python bench/core.py              all of it, in about twenty seconds
+    python bench/core.py put receive  only the rows whose name holds one of these words
+
+Each row is the best of several rounds in this process: what the code needs, with the least of what else the machine
+does. Values are text of 100 bytes. "two peers" means that two links stand and are offered each change.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import random
+import time
+import tracemalloc
+from collections import deque
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+
+import msgspec
+
+from kvnode.codec import peer
+from kvnode.core.effects import Change, Effect, Loaded, Now, Persist, Send
+from kvnode.core.entry import Version, decode_record, encode_record, fingerprint
+from kvnode.core.messages import Versions
+from kvnode.core.path import Path
+from kvnode.core.replica import Replica
+
+ROUNDS_MS = 400
+"""A row goes on for so long, in milliseconds of CPU, but for three rounds at least."""
+KEYS = 1_000
+LOADED = 100_000
+BATCH = 100
+VALUE = msgspec.msgpack.encode("x" * 100)
+BEGIN = Now(1_000, 1_700_000_000_000)
+
+
+def paths(count: int, below: str = "b") -> list[Path]:
+    return [Path.parse(f"{below}.k{i}") for i in range(count)]
+
+
+def settle(replica: Replica, now: Now) -> list[Effect]:
+    """Take the effects; what is to be stored is stored at once."""
+    effects = replica.take_effects()
+    for effect in effects:
+        if isinstance(effect, Persist):
+            replica.persisted(effect.token, now)
+    return effects
+
+
+class Mesh:
+    """Replicas that are all linked to one another, through the codec, by links that lose nothing."""
+
+    def __init__(self, *names: str, loaded: Loaded | None = None) -> None:
+        self.now = BEGIN
+        self.nodes = {
+            name: Replica(
+                name,
+                session=n + 1,
+                random_bits=random.Random(n).getrandbits,
+                now=self.now,
+                loaded=loaded if n == 0 else None,
+            )
+            for n, name in enumerate(names)
+        }
+        self.ends: dict[tuple[str, int], str] = {}
+        self.held: deque[tuple[str, int, bytes]] = deque()
+        for link, (one, other) in enumerate((a, b) for a in names for b in names if a < b):
+            self.ends[one, link], self.ends[other, link] = other, one
+            self.nodes[one].linked(link, self.now, dialled=True)
+            self.nodes[other].linked(link, self.now, dialled=False)
+        for name, node in self.nodes.items():
+            node.set_addresses([f"{name}:1"], self.now)
+        self.run(60_000)
+
+    def collect(self, name: str) -> bool:
+        """Take a node's effects; what it sends waits, encoded."""
+        sent = [e for e in settle(self.nodes[name], self.now) if isinstance(e, Send)]
+        self.held += ((self.ends[name, e.link], e.link, peer.encode(e.seq, e.message)) for e in sent)
+        for link in {e.link for e in sent}:
+            self.nodes[name].writable(link, self.now)
+        return bool(sent)
+
+    def deliver(self) -> None:
+        """Hand over all that waits, and what comes of it, until nothing moves."""
+        moving = True
+        while moving:
+            while self.held:
+                name, link, payload = self.held.popleft()
+                seq, message = peer.decode(payload)
+                self.nodes[name].receive(link, seq, message, self.now)
+            moving = sum(self.collect(name) for name in self.nodes) > 0
+
+    def run(self, ms: int, step: int = 5) -> None:
+        """Let time pass."""
+        self.deliver()
+        end = self.now.mono + ms
+        while self.now.mono < end:
+            due = [d for node in self.nodes.values() if (d := node.next_deadline) is not None]
+            there = max(self.now.mono + step, min([*due, end]))
+            self.now = Now(there, self.now.wall + there - self.now.mono)
+            for node in self.nodes.values():
+                node.wake(self.now)
+            self.deliver()
+
+
+class Bench:
+    """Measures and prints."""
+
+    def __init__(self, wanted: list[str]) -> None:
+        self.wanted = wanted
+
+    def row(
+        self, name: str, operations: int, do: Callable[[], object], before: Callable[[], object] = lambda: None
+    ) -> None:
+        """The cost of `do`, which makes so many operations; `before` is run before each round and not counted."""
+        if self.wanted and not any(word in name for word in self.wanted):
+            return
+        took: list[int] = []
+        while len(took) < 3 or sum(took) < ROUNDS_MS * 1_000_000:
+            before()
+            began = time.process_time_ns()
+            do()
+            took.append(time.process_time_ns() - began)
+        best = min(took)
+        print(f"{name:58} {best / operations / 1_000:8.2f} us", flush=True)
+
+
+def reference(bench: Bench) -> None:
+    """What says how fast this machine is at the moment, so that rows of different runs can be compared."""
+    seen: dict[bytes, int] = {}
+
+    def work() -> None:
+        for n in range(KEYS):
+            seen[blake2b(VALUE + n.to_bytes(2, "big"), digest_size=8).digest()] = len(seen)
+
+    bench.row("reference: a hash of 100 bytes into a dict", KEYS, work)
+
+
+def puts(bench: Bench) -> None:
+    """Writes at one node, alone and with peers that are offered each of them."""
+    for peers, node, now in alone_and_linked():
+        here, fresh = paths(KEYS), new_paths()
+
+        def single(node: Replica = node, now: Now = now, here: list[Path] = here) -> None:
+            for path in here:
+                node.propose([Change(path, VALUE, "me")], now)
+                settle(node, now)
+                drain(node, now)
+
+        def batches(where: list[Path], node: Replica = node, now: Now = now) -> None:
+            for start in range(0, len(where), BATCH):
+                node.propose([Change(path, VALUE, "me") for path in where[start : start + BATCH]], now)
+                settle(node, now)
+                drain(node, now)
+
+        single()
+        bench.row(f"put, one at a time{peers}", KEYS, single)
+        bench.row(f"put, batches of {BATCH}{peers}", KEYS, lambda b=batches, h=here: b(h))
+        bench.row(f"put, batches of {BATCH}, new keys{peers}", KEYS, lambda b=batches, f=fresh: b(next(f)))
+
+
+def alone_and_linked() -> Iterator[tuple[str, Replica, Now]]:
+    yield "", Replica("A", session=1, random_bits=random.Random(1).getrandbits, now=BEGIN), BEGIN
+    mesh = Mesh("A", "B", "C")
+    yield ", two peers", mesh.nodes["A"], mesh.now
+
+
+def drain(node: Replica, now: Now) -> None:
+    """The links' queues are empty again."""
+    for link in node.links:
+        node.writable(link, now)
+
+
+def new_paths() -> Iterator[list[Path]]:
+    for n in range(1_000_000):
+        yield paths(KEYS, f"new{n}")
+
+
+def codec(bench: Bench) -> None:
+    """Peer messages of one version and of many."""
+    for count in (1, BATCH):
+        message = Versions(tuple(sample(count)))
+        payload = peer.encode(7, message)
+        many = KEYS // count
+        bench.row(
+            f"encode, {count} in a message", KEYS, lambda m=message, n=many: [peer.encode(7, m) for _ in range(n)]
+        )
+        bench.row(f"decode, {count} in a message", KEYS, lambda p=payload, n=many: [peer.decode(p) for _ in range(n)])
+    (version,) = sample(1)
+    record = encode_record((version,))
+    bench.row("record: encode", KEYS, lambda: [encode_record((version,)) for _ in range(KEYS)])
+    bench.row("record: decode", KEYS, lambda: [decode_record(record) for _ in range(KEYS)])
+    bench.row("fingerprint", KEYS, lambda: [fingerprint(version) for _ in range(KEYS)])
+
+
+def sample(count: int) -> list[Version]:
+    node = Replica("A", session=1, random_bits=random.Random(1).getrandbits, now=BEGIN)
+    node.propose([Change(path, VALUE, "me") for path in paths(count)], BEGIN)
+    return [node.tree.at(path)[0] for path in paths(count)]
+
+
+def receiving(bench: Bench) -> None:
+    """Versions that come from another node: decoded, merged, offered on, stored."""
+    for count in (1, BATCH):
+        for what, below in (("overwritten", lambda: paths(KEYS)), ("new keys", new_paths().__next__)):
+            mesh = Mesh("A", "B", "C")
+            waiting: list[tuple[int, bytes]] = []
+
+            def write(
+                mesh: Mesh = mesh, below: Callable[[], list[Path]] = below, waiting: list = waiting, count: int = count
+            ) -> None:  # type: ignore[type-arg]
+                here = below()
+                for start in range(0, KEYS, count):
+                    mesh.nodes["A"].propose(
+                        [Change(path, VALUE, "me") for path in here[start : start + count]], mesh.now
+                    )
+                    mesh.collect("A")
+                waiting[:] = [(link, payload) for name, link, payload in mesh.held if name == "B"]
+                mesh.held = deque(item for item in mesh.held if item[0] != "B")
+                mesh.deliver()
+
+            def read(mesh: Mesh = mesh, waiting: list = waiting) -> None:  # type: ignore[type-arg]
+                node = mesh.nodes["B"]
+                for link, payload in waiting:
+                    seq, message = peer.decode(payload)
+                    node.receive(link, seq, message, mesh.now)
+                    mesh.collect("B")
+
+            bench.row(f"receive and decode, {count} in a message, {what}", KEYS, read, write)
+
+
+def meshes(bench: Bench) -> None:
+    """Three nodes in one: writes at one of them until all have them and have acknowledged them."""
+    for count in (1, BATCH):
+        mesh = Mesh("A", "B", "C")
+
+        def spread(mesh: Mesh = mesh, count: int = count) -> None:
+            here = paths(KEYS)
+            for start in range(0, KEYS, count):
+                mesh.nodes["A"].propose([Change(path, VALUE, "me") for path in here[start : start + count]], mesh.now)
+                mesh.run(5)
+            mesh.run(1_000)
+
+        spread()
+        bench.row(f"three nodes together, {count} at a time", KEYS, spread)
+
+
+def loading(bench: Bench) -> None:
+    """A store of many keys."""
+    known = Replica("A", session=1, random_bits=random.Random(1).getrandbits, now=BEGIN)
+    for start in range(0, LOADED, 10_000):
+        known.propose([Change(path, VALUE, "me") for path in paths(LOADED)[start : start + 10_000]], BEGIN)
+    rows = [(key, encode_record(siblings)) for key, siblings in known.tree.scan()]
+    stored = Loaded(rows, known.known.map)
+
+    def load() -> Replica:
+        return Replica("A", session=2, random_bits=random.Random(2).getrandbits, now=BEGIN, loaded=stored)
+
+    def load_and_compare() -> None:
+        """With the fingerprint of all, which the first comparison with a peer needs."""
+        assert load().tree.print_of_all == known.tree.print_of_all
+
+    bench.row(f"load, a row of {LOADED}", LOADED, load, gc.collect)
+    bench.row(f"load, a row of {LOADED}, and fingerprint of all", LOADED, load_and_compare, gc.collect)
+    if not bench.wanted or "memory" in bench.wanted:
+        copies = [(bytes(bytearray(key)), bytes(bytearray(record))) for key, record in rows]
+        gc.collect()
+        tracemalloc.start()
+        held = Replica(
+            "A",
+            session=2,
+            random_bits=random.Random(2).getrandbits,
+            now=BEGIN,
+            loaded=Loaded(((bytes(bytearray(k)), bytes(bytearray(r))) for k, r in copies), known.known.map),
+        )
+        print(f"{f'memory of a key, {LOADED} loaded':58} {tracemalloc.get_traced_memory()[0] / LOADED:8.0f} bytes")
+        tracemalloc.stop()
+        assert len(held.tree) == LOADED + 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only rows whose name holds one of these")
+    bench = Bench(parser.parse_args().words)
+    for part in (reference, puts, codec, receiving, meshes, loading):
+        part(bench)
+
+
+if __name__ == "__main__":
+    main()
