@@ -22,6 +22,7 @@ from kvagents.onewire.simtree import SimulatedBus
 from kvagents.onewire.simulator import Fault, SimulatedOwserver
 from kvagents.onewire.testing.ha7e import Ha7e, Ha7ePty
 from kvagents.onewire.testing.owserver import RealOwserver
+from kvnode.testing.processes import free_port
 from tests.support.threaded import ThreadedServer
 
 WARM = Rom.parse("28.67452301EF00")
@@ -58,7 +59,7 @@ def real() -> Iterator[Counterpart]:
     celsius = {WARM: 21.4375, COLD: -3.5}
     adapter = Ha7e(_sensors(celsius))
     with Ha7ePty(adapter) as pty:
-        server = RealOwserver([f"--HA7E={pty.path}"])
+        server = RealOwserver([f"--HA7E={pty.path}"], free_port())
         roms = frozenset(celsius)
         with server:
             yield Counterpart(
@@ -68,7 +69,7 @@ def real() -> Iterator[Counterpart]:
 
 @contextlib.contextmanager
 def tester() -> Iterator[Counterpart]:
-    with RealOwserver(["--tester=DS18B20,DS18S20"]) as server:
+    with RealOwserver(["--tester=DS18B20,DS18S20"], free_port()) as server:
         roms = frozenset({Rom.parse("28.000028D70000"), Rom.parse("10.000010EF0100")})
         celsius = dict(zip(sorted(roms, reverse=True), (4.0, 1.7), strict=True))
         yield Counterpart(server.port, server.start, server.stop, server.kill, roms, celsius=celsius)

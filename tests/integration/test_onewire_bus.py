@@ -20,7 +20,8 @@ from kvagents.onewire.model import Rom, parse_temperature
 from kvagents.onewire.simtree import SimulatedBus
 from kvagents.onewire.simulator import Fault
 from kvagents.onewire.testing.ha7e import Ha7e, Ha7ePty
-from kvagents.onewire.testing.owserver import RealOwserver, free_port
+from kvagents.onewire.testing.owserver import RealOwserver
+from kvnode.testing.processes import free_port
 from tests.integration.onewire_counterparts import (
     COLD,
     COUNTERPARTS,
@@ -34,6 +35,7 @@ from tests.integration.onewire_counterparts import (
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 CONVERSION_S = 0.8 / SPEED
+PATIENCE_S = 60.0
 
 
 @pytest.fixture(params=counterparts())
@@ -50,9 +52,8 @@ def pluggable(request: pytest.FixtureRequest) -> Iterator[Counterpart]:
 
 @asynccontextmanager
 async def session_with(server: Counterpart) -> AsyncIterator[Session]:
-    with anyio.fail_after(30):
-        async with open_session("127.0.0.1", server.port, timeout_s=3) as session:
-            yield session
+    async with open_session("127.0.0.1", server.port, timeout_s=PATIENCE_S) as session:
+        yield session
 
 
 async def read_all(session: Session) -> dict[Rom, float]:
@@ -191,30 +192,33 @@ def simulator() -> Iterator[ThreadedSimulator]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "code"),
-    [(Fault.SILENT, "timeout"), (Fault.BUSY, "timeout"), (Fault.GARBAGE, "protocol"), (Fault.CUT, "closed")],
+    ("fault", "code", "timeout_s"),
+    [
+        (Fault.SILENT, "timeout", 1),
+        (Fault.BUSY, "timeout", 1),
+        (Fault.GARBAGE, "protocol", PATIENCE_S),
+        (Fault.CUT, "closed", PATIENCE_S),
+    ],
 )
-async def test_a_server_that_misbehaves(simulator: ThreadedSimulator, fault: Fault, code: str):
-    with anyio.fail_after(20):
-        async with open_session("127.0.0.1", simulator.port, timeout_s=0.5) as session:
-            assert (await session.scan()).keys() == {WARM}
-            simulator.set_fault(fault)
-            with pytest.raises(ServerError) as caught:
-                await session.scan()
-            assert caught.value.code == code
-            assert "\n" not in str(caught.value)
-            simulator.set_fault(Fault.NONE)
-            assert (await session.scan()).keys() == {WARM}
+async def test_a_server_that_misbehaves(simulator: ThreadedSimulator, fault: Fault, code: str, timeout_s: float):
+    async with open_session("127.0.0.1", simulator.port, timeout_s=timeout_s) as session:
+        assert (await session.scan()).keys() == {WARM}
+        simulator.set_fault(fault)
+        with pytest.raises(ServerError) as caught:
+            await session.scan()
+        assert caught.value.code == code
+        assert "\n" not in str(caught.value)
+        simulator.set_fault(Fault.NONE)
+        assert (await session.scan()).keys() == {WARM}
 
 
 async def test_cancelling_a_call_does_not_wait_for_the_server(simulator: ThreadedSimulator):
     async with open_session("127.0.0.1", simulator.port, timeout_s=60) as session:
         await session.scan()
         simulator.set_fault(Fault.BUSY)
-        began = time.monotonic()
         with anyio.move_on_after(0.2):
             await session.scan()
-        assert time.monotonic() - began < 1.5
+            raise AssertionError("it should still be under way")
         simulator.set_fault(Fault.NONE)
         assert (await session.scan()).keys() == {WARM}
 
@@ -222,7 +226,7 @@ async def test_cancelling_a_call_does_not_wait_for_the_server(simulator: Threade
 async def test_a_slow_call_is_waited_for(simulator: ThreadedSimulator):
     sensor = simulator.server.bus.sensors[WARM]
     sensor.speed = 1.0  # 0.75 s at 12 bit, with a keep-alive every 0.1 s
-    async with open_session("127.0.0.1", simulator.port, timeout_s=5) as session:
+    async with open_session("127.0.0.1", simulator.port, timeout_s=PATIENCE_S) as session:
         assert parse_temperature(await session.measure("/bus.0", WARM, 12)) == 21.4375
 
 
@@ -242,19 +246,21 @@ async def test_more_clients_than_get_a_persistent_connection(simulator: Threaded
 
 
 @pytest.mark.owserver
+@pytest.mark.parametrize("anyio_backend", ["trio"])  # it waits long, for owserver's own time limit
 async def test_a_dead_adapter():
     """owserver answers, but its bus does not: it says "still working" until our patience ends."""
     adapter = Ha7e([Sensor(WARM, lambda: 21.4375, time.monotonic, speed=SPEED)])
-    with Ha7ePty(adapter) as pty, RealOwserver([f"--HA7E={pty.path}"]) as server, anyio.fail_after(30):
-        async with open_session("127.0.0.1", server.port, timeout_s=1) as session:
+    with Ha7ePty(adapter) as pty, RealOwserver([f"--HA7E={pty.path}"], free_port()) as server:
+        async with open_session("127.0.0.1", server.port, timeout_s=PATIENCE_S) as session:
             assert (await session.scan()).keys() == {WARM}
             adapter.dead = True
+        async with open_session("127.0.0.1", server.port, timeout_s=1) as session:
             with pytest.raises(ServerError) as caught:
                 await session.scan()
             assert caught.value.code == "timeout"
         adapter.dead = False
         # owserver first waits out its own time limit on the search that got no answer.
-        async with open_session("127.0.0.1", server.port, timeout_s=10) as session:
+        async with open_session("127.0.0.1", server.port, timeout_s=PATIENCE_S) as session:
             assert (await session.scan()).keys() == {WARM}
 
 
@@ -279,5 +285,8 @@ async def test_localhost_tries_each_address(simulator: ThreadedSimulator):
 
 @pytest.mark.owserver
 async def test_a_busy_port_is_not_mistaken_for_our_owserver():
-    with RealOwserver(["--tester=DS18B20"]) as first, pytest.raises(RuntimeError, match="ended with status"):
-        RealOwserver(["--tester=DS18B20"], port=first.port).start()
+    with (
+        RealOwserver(["--tester=DS18B20"], free_port()) as first,
+        pytest.raises(RuntimeError, match="ended with status"),
+    ):
+        RealOwserver(["--tester=DS18B20"], first.port).start()

@@ -24,7 +24,7 @@ from kvagents.onewire.testing.ha7e import Ha7e, Ha7ePty
 from kvagents.onewire.testing.owserver import RealOwserver
 from kvnode.client import connect
 from kvnode.core.path import Path
-from kvnode.testing.processes import NodeProcess
+from kvnode.testing.processes import NodeProcess, free_port
 from tests.integration.onewire_counterparts import SPEED, ThreadedSimulator, counterparts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -58,7 +58,7 @@ class Bench:
 @contextmanager
 def real() -> Iterator[Bench]:
     bench = Bench()
-    with Ha7ePty(Ha7e(bench.all)) as pty, RealOwserver([f"--HA7E={pty.path}"]) as server:
+    with Ha7ePty(Ha7e(bench.all)) as pty, RealOwserver([f"--HA7E={pty.path}"], free_port()) as server:
         bench.port = server.port
         yield bench
 

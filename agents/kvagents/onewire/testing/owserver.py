@@ -1,10 +1,9 @@
-"""A real owserver for tests: the Debian package's program on a free loopback port, never a system service."""
+"""A real owserver for tests: the Debian package's program on a loopback port, never a system service."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import Final, Self
 
 from pyownet import protocol
 
-START_S: Final = 10.0
+START_S: Final = 60.0
 STOP_S: Final = 3.0
 """An owserver with an open persistent connection ignores SIGTERM; after this many seconds it is killed."""
 
@@ -26,12 +25,12 @@ def installed() -> bool:
 class RealOwserver:
     """An owserver process with `arguments` such as ``--HA7E=PTY`` or ``--tester=DS18B20``; a context manager.
 
-    It keeps its `port` over :meth:`stop` and :meth:`start`. Raises RuntimeError when it does not come up.
+    It listens on `port` of the loopback address. Raises RuntimeError when it does not come up.
     """
 
-    def __init__(self, arguments: Sequence[str], *, port: int | None = None) -> None:
+    def __init__(self, arguments: Sequence[str], port: int) -> None:
         self.arguments = tuple(arguments)
-        self.port = free_port() if port is None else port
+        self.port = port
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -87,11 +86,3 @@ class RealOwserver:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
