@@ -14,10 +14,12 @@ from .base import (
     StoreReadOnly,
     StoreTooNew,
 )
+from .logged import LoggedStore
 from .memory import MemoryDisk, MemoryStore, Snapshot
 from .sqlite import SqliteStore
 
 __all__ = [
+    "LoggedStore",
     "MemoryDisk",
     "MemoryStore",
     "NoStore",

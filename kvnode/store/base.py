@@ -224,12 +224,12 @@ def _joined(batches: Sequence[Persist]) -> Persist:
         known.update(batch.known)
         meta.update(batch.meta)
         quarantine.update(batch.quarantine)
-    past = _last_of_each([item for batch in batches for item in batch.past])
+    past = last_of_each([item for batch in batches for item in batch.past])
     return Persist(batches[-1].token if batches else 0, rows, known, meta, quarantine, past)
 
 
-def _last_of_each(past: Sequence[Past]) -> tuple[Past, ...]:
-    """Per path no more than what is to be kept of it: so what waits for a disk that fails is bounded."""
+def last_of_each(past: Sequence[Past]) -> tuple[Past, ...]:
+    """Per path the last ones, as many as are to be kept of it: so what waits for a disk that fails is bounded."""
     left: dict[bytes, int] = {item.path_key: item.versions for item in past}
     kept: list[Past] = []
     for item in reversed(past):

@@ -8,7 +8,9 @@ as ``NAME.replaced-N``, each with its side files; of each kind the latest :data:
 to its ``NAME.damaged-N`` (``NAME.replaced-N``); 4. rename the new one to ``NAME``.
 
 A process that dies in between leaves either the old store alone (1) or a ``NAME.salvaged-N``, with which
-:func:`finish_swaps` goes on. The side files must never stay: SQLite would take the old log for the new file's.
+:func:`finish_swaps` goes on. SQLite's own files must never stay: it would take the old journal for the new file's. The
+log in front of the store (see :mod:`.log`) stays where a salvaged file takes the place of the old one, and goes where
+a backup does.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from .sqlite_errors import FAILURES, from_sqlite, is_damage
 from .tables import put_tally
 
 SIDE_FILES: Final = ("-wal", "-journal", "-shm")
+LOG_FILES: Final = ("-log0", "-log1")
+_ALL_FILES: Final = (*SIDE_FILES, *LOG_FILES, "")
 PAGE_BYTES: Final = 4096
 FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
@@ -93,7 +97,7 @@ def replace(path: str, kind: str, number: int, make: Make) -> None:
 
 def has_side_files(path: str) -> bool:
     """Whether a log or journal is there."""
-    return any(os.path.exists(f"{path}{suffix}") for suffix in SIDE_FILES)
+    return any(os.path.exists(f"{path}{suffix}") for suffix in _ALL_FILES[:-1])
 
 
 def holds_nothing(path: str) -> bool:
@@ -112,7 +116,7 @@ def finish_swaps(path: str) -> None:
 
 
 def _swap(path: str, kind: str, number: int) -> None:
-    for suffix in (*SIDE_FILES, ""):
+    for suffix in (*SIDE_FILES, "") if kind == SALVAGED else _ALL_FILES:
         with contextlib.suppress(FileNotFoundError):
             os.rename(f"{path}{suffix}", f"{path}.{ASIDE[kind]}-{number}{suffix}")
     os.rename(f"{path}.{kind}-{number}", path)
@@ -123,15 +127,24 @@ def _swap(path: str, kind: str, number: int) -> None:
 def _prune(path: str, name: str) -> None:
     """Remove the oldest of the files that were kept under this name."""
     for number in _numbers(path, name)[:-MAX_KEPT]:
-        for suffix in (*SIDE_FILES, ""):
+        for suffix in _ALL_FILES:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{path}.{name}-{number}{suffix}")
 
 
+def keep_log(path: str) -> None:
+    """Keep the damaged log of a store under a second name, where the file system can: other files take its place."""
+    number = next_number(path, SALVAGED)
+    for suffix in LOG_FILES:
+        with contextlib.suppress(OSError):
+            os.link(f"{path}{suffix}", f"{path}.{ASIDE[SALVAGED]}-{number}{suffix}")
+    _prune(path, ASIDE[SALVAGED])
+
+
 def kept(path: str) -> list[str]:
-    """The files that were set aside: damaged ones, then replaced ones, without their side files."""
+    """The files that were set aside: damaged ones, then replaced ones, without what lies beside them."""
     names = (f"{path}.{name}-{number}" for name in ASIDE.values() for number in _numbers(path, name))
-    return [name for name in names if os.path.exists(name)]
+    return [name for name in names if any(os.path.exists(f"{name}{suffix}") for suffix in ("", *LOG_FILES))]
 
 
 def next_number(path: str, kind: str) -> int:
@@ -141,7 +154,7 @@ def next_number(path: str, kind: str) -> int:
 
 def _numbers(path: str, name: str) -> list[int]:
     """The N of all ``PATH.NAME-N``, also of those of which only a side file is there; ascending."""
-    pattern = re.compile(re.escape(f"{os.path.basename(path)}.{name}-") + r"([0-9]+)(-[a-z]+)?\Z")
+    pattern = re.compile(re.escape(f"{os.path.basename(path)}.{name}-") + r"([0-9]+)(-[a-z]+[01]?)?\Z")
     found = (pattern.match(entry) for entry in os.listdir(os.path.dirname(path)))
     return sorted({int(match[1]) for match in found if match})
 
@@ -151,6 +164,7 @@ def build(path: str, make: Make) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
     try:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.text_factory = bytearray
             db.execute("PRAGMA journal_mode = OFF")
             db.execute("PRAGMA synchronous = OFF")
             make(db)

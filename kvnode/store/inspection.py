@@ -12,6 +12,7 @@ import msgspec
 from kvnode.core.ticks import Incarnation, Ticks
 
 from .checks import Tally
+from .mark import LOG_KEY, Mark
 from .sqlite_errors import Damage
 from .tables import ALL, DOUBTS_KEY, KNOWN, META, QUARANTINE, ROWS, TALLY_KEY, RawRow, Table, key_number, text_of_key
 
@@ -61,7 +62,8 @@ class Doubts:
 @dataclass(slots=True)
 class Found:
     """What the store `where` holds. `tally` counts what is sound; `damaged` are the keys, per table, of what is not,
-    `told` the doubts that an earlier load told and no commit has answered, `missing` what the tally shows.
+    `told` the doubts that an earlier load told and no commit has answered, `missing` what the tally shows, `mark` how
+    its log goes on.
     """
 
     where: str
@@ -69,6 +71,7 @@ class Found:
     damaged: list[tuple[Table, bytes]] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    mark: Mark | None = None
     known: dict[Incarnation, Ticks] = field(default_factory=dict)
     meta: dict[str, bytes] = field(default_factory=dict)
     quarantine: dict[int, bytes] = field(default_factory=dict)
@@ -143,6 +146,8 @@ def _take(found: Found, table: Table, key: bytes, row: RawRow) -> bool:
             found.quarantine[key_number(key)] = row[1]
         elif key == DOUBTS_KEY:
             found.told += decode_lines(row[1])
+        elif key == LOG_KEY:
+            found.mark = Mark.decode(row[1])
         elif table is META:
             found.meta[key.decode()] = row[1]
     except ValueError:

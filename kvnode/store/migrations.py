@@ -45,7 +45,13 @@ def _history(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: Final[tuple[Step, ...]] = (_first_schema, _quarantine, _history)
+def _log(db: sqlite3.Connection) -> None:
+    """A log stands in front of the file (see :mod:`.log`), and the row ``!log`` of `meta` says how it goes on. Nothing
+    changes in the file; but who knows nothing of the log would miss what is in it.
+    """
+
+
+MIGRATIONS: Final[tuple[Step, ...]] = (_first_schema, _quarantine, _history, _log)
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
 

@@ -14,17 +14,19 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, Final
 
 from kvnode.core.effects import Loaded, Persist
 from kvnode.core.history import Past, row_key, rows_end
+from kvnode.core.ticks import Incarnation, Ticks
 
 from . import files
-from .base import Batch, StoreDamaged, StoreIOError, StoreTooNew
+from .base import Batch, StoreDamaged, StoreError, StoreIOError, StoreTooNew
 from .checks import Tally
 from .inspection import Found, encode_ticks, inspect
 from .lock import FileLock
+from .mark import Mark
 from .migrations import APPLICATION_ID, SCHEMA_VERSION, migrate, version_of
 from .salvage import salvage
 from .sqlite_errors import FAILURES, Damage, from_sqlite, is_damage, reported
@@ -44,13 +46,18 @@ BUSY_S: Final = 2.0
 class SqliteStore:
     """A :class:`~kvnode.store.base.Store` in the directory `directory`, which is made if need be.
 
-    `max_bytes` bounds the file (not its log): a commit that needs more raises :class:`StoreFull`.
+    `max_bytes` bounds the file (not its log): a commit that needs more raises :class:`StoreFull`. `snapshot`: a log
+    stands in front of it (see :mod:`.logged`); then it is written seldom and much at once, for which a rollback journal
+    writes half of what SQLite's own log would.
     """
 
     blocking = True
 
-    def __init__(self, directory: str | os.PathLike[str], *, max_bytes: int | None = None) -> None:
+    def __init__(
+        self, directory: str | os.PathLike[str], *, max_bytes: int | None = None, snapshot: bool = False
+    ) -> None:
         self.path: Final = os.path.join(os.path.abspath(os.fspath(directory)), FILE_NAME)
+        self._journal: Final = "truncate" if snapshot else "wal"
         self._max_bytes: Final = max_bytes
         self._lock: Final = FileLock(self.path)
         self._db: sqlite3.Connection | None = None
@@ -58,6 +65,8 @@ class SqliteStore:
         self._repair: Found | None = None
         self._reading: sqlite3.Cursor | None = None
         self._epoch = 0
+        self.mark: Mark | None = None
+        """How the log in front of the file goes on from it; None if there never was one."""
 
     # -- opening ---------------------------------------------------------------------------------------------
 
@@ -107,9 +116,9 @@ class SqliteStore:
     def _connect_and_inspect(self) -> tuple[sqlite3.Connection, Found]:
         self._db = db = _connect(self.path)
         check_identity(db, self.path)
-        journal = bytes(db.execute("PRAGMA journal_mode = WAL").fetchone()[0]).decode()
-        if journal != "wal":
-            raise StoreIOError(self.path, f"this file system takes no write-ahead log, only {journal!r}")
+        journal = bytes(db.execute(f"PRAGMA journal_mode = {self._journal}").fetchone()[0]).decode()
+        if journal != self._journal:
+            raise StoreIOError(self.path, f"this file system takes no journal {self._journal!r}, only {journal!r}")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         db.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
@@ -121,7 +130,10 @@ class SqliteStore:
     def _loaded(self, db: sqlite3.Connection, found: Found) -> Loaded:
         self._tally = found.tally
         self._repair = found if found.doubts else None
-        self._stop_reading()
+        self.mark = found.mark
+        if self._journal == "wal" and self.mark is not None and self.mark.live:
+            raise StoreError(self.path, "is not whole without its log", "open it as a LoggedStore")
+        self.stop_reading()
         rows = self._rows(db, found.damaged_rows, self._epoch)
         return Loaded(rows, found.known, found.meta, found.doubts, found.quarantine)
 
@@ -139,7 +151,8 @@ class SqliteStore:
         if epoch != self._epoch:
             raise RuntimeError("the rows of a load are read before the next load or commit")
 
-    def _stop_reading(self) -> None:
+    def stop_reading(self) -> None:
+        """Rows of a load cannot be read any further."""
         self._epoch += 1
         if self._reading is not None:
             self._reading.close()
@@ -149,20 +162,27 @@ class SqliteStore:
 
     def commit(self, batches: Sequence[Persist]) -> None:
         """See :meth:`Store.commit`."""
-        db = self._opened()
-        self._stop_reading()
+        self._opened()
+        self.stop_reading()
         batch = Batch(batches)
         if batch:
-            self._write(db, lambda tally: put_batch(db, tally, batch))
+            self.write(lambda db, tally: put_batch(db, tally, batch))
 
-    def _write(self, db: sqlite3.Connection, put: Callable[[Tally], None]) -> None:
-        """One transaction."""
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether doubts were told that no transaction has answered yet."""
+        return self._repair is not None
+
+    def write(self, put: files.Fill) -> None:
+        """What `put` does, in one transaction, durable when it returns. Raises as :meth:`commit` does."""
+        db = self._opened()
+        self.stop_reading()
         try:
             db.execute("BEGIN IMMEDIATE")
             tally = self._tally.copy()
             if self._repair is not None:
                 _remove_damaged(db, tally, self._repair)
-            put(tally)
+            put(db, tally)
             put_tally(db, tally)
             db.execute("COMMIT")
         except BaseException as error:
@@ -191,21 +211,21 @@ class SqliteStore:
 
     def forget_past(self, keys: Sequence[bytes]) -> None:
         """See :meth:`Store.forget_past`."""
-        db = self._opened()
-        self._stop_reading()
-
-        def forget(tally: Tally) -> None:
-            for key in keys:
-                HISTORY.put(db, tally, key, None)
-
-        self._write(db, forget)
+        self.write(lambda db, tally: HISTORY.put_all(db, tally, [(key, None) for key in dict.fromkeys(keys)]))
 
     # -- upkeep ----------------------------------------------------------------------------------------------
 
-    def backup(self) -> BinaryIO:
-        """See :meth:`Store.backup`. The copy lies in the store's directory while it is read."""
+    def backup(self, finish: files.Make | None = None) -> BinaryIO:
+        """See :meth:`Store.backup`. The copy lies in the store's directory while it is read; `finish` completes it."""
+        copy = files.copy_of(self._opened(), self.path)
+
+        def make(db: sqlite3.Connection) -> None:
+            copy(db)
+            if finish is not None:
+                finish(db)
+
         with reported(self.path):
-            return files.nameless(f"{self.path}{files.BACKUP}", files.copy_of(self._opened(), self.path))
+            return files.nameless(f"{self.path}{files.BACKUP}", make)
 
     def read_back(self, low: bytes, limit: int) -> list[tuple[bytes, bytes | None]]:
         """See :meth:`Store.read_back`. What the system holds in its own cache it need not read from the disk."""
@@ -218,8 +238,8 @@ class SqliteStore:
     def compact(self) -> tuple[int, int]:
         """See :meth:`Store.compact`. Needs room for a second copy on this disk, and one where temporary files go."""
         db = self._opened()
-        self._stop_reading()
-        before = self._size()
+        self.stop_reading()
+        before = self.size()
         with reported(self.path):
             db.execute("PRAGMA temp_store = FILE")  # or it would take memory for the whole store
             try:
@@ -227,9 +247,10 @@ class SqliteStore:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             finally:
                 db.execute("PRAGMA temp_store = MEMORY")
-        return before, self._size()
+        return before, self.size()
 
-    def _size(self) -> int:
+    def size(self) -> int:
+        """Bytes on disk, those of SQLite's own log included."""
         log = f"{self.path}-wal"
         return os.path.getsize(self.path) + (os.path.getsize(log) if os.path.exists(log) else 0)
 
@@ -246,7 +267,7 @@ class SqliteStore:
         self._lock.release()
 
     def _disconnect(self) -> None:
-        self._stop_reading()
+        self.stop_reading()
         db, self._db = self._db, None
         if db is None:
             return
@@ -284,17 +305,28 @@ def _remove_damaged(db: sqlite3.Connection, tally: Tally, found: Found) -> None:
 
 def put_batch(db: sqlite3.Connection, tally: Tally, batch: Batch) -> None:
     """Carry a batch out, within a transaction of the caller's."""
-    for key in sorted(batch.rows):
-        ROWS.put(db, tally, key, batch.rows[key])
-    for inc, ticks in batch.known.items():
-        KNOWN.put(db, tally, inc.encode(), encode_ticks(ticks) if ticks is not None else None)
-    for name, value in batch.meta.items():
-        META.put(db, tally, name.encode(), value)
-    for number, record in batch.quarantine.items():
-        QUARANTINE.put(db, tally, number_key(number), record)
-    for past in batch.past:
-        HISTORY.put(db, tally, past.key, past.record)
-    for last in {past.path_key: past for past in batch.past}.values():
+    ROWS.put_all(db, tally, sorted(batch.rows.items()))
+    put_small(db, tally, batch.known, batch.meta, batch.quarantine)
+    put_past(db, tally, batch.past)
+
+
+def put_small(
+    db: sqlite3.Connection,
+    tally: Tally,
+    known: Mapping[Incarnation, Ticks | None],
+    meta: Mapping[str, bytes],
+    quarantine: Mapping[int, bytes | None],
+) -> None:
+    """All of a batch but its rows and the past."""
+    KNOWN.put_all(db, tally, [(i.encode(), None if t is None else encode_ticks(t)) for i, t in known.items()])
+    META.put_all(db, tally, [(name.encode(), value) for name, value in meta.items()])
+    QUARANTINE.put_all(db, tally, [(number_key(number), record) for number, record in quarantine.items()])
+
+
+def put_past(db: sqlite3.Connection, tally: Tally, past: Sequence[Past]) -> None:
+    """Put these on record, in their order, and take off it what is more than is to be kept."""
+    HISTORY.put_all(db, tally, sorted({item.key: item.record for item in past}.items()))
+    for last in {item.path_key: item for item in past}.values():
         _prune(db, tally, last)
 
 
@@ -303,5 +335,5 @@ def _prune(db: sqlite3.Connection, tally: Tally, past: Past) -> None:
     first, end = row_key(past.path_key), rows_end(past.path_key)
     oldest = row_key(past.path_key, past.oldest)
     more = HISTORY.surplus(db, (first, end), past.versions, PRUNED_AT_ONCE)
-    for key in dict.fromkeys([*more, *HISTORY.surplus(db, (first, oldest), 0, PRUNED_AT_ONCE)]):
-        HISTORY.put(db, tally, key, None)
+    old = HISTORY.surplus(db, (first, oldest), 0, PRUNED_AT_ONCE)
+    HISTORY.put_all(db, tally, [(key, None) for key in dict.fromkeys([*more, *old])])

@@ -7,7 +7,8 @@ that is not UTF-8 raises nothing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Final
 
 from kvnode.core.path import Path, PathError
@@ -19,6 +20,9 @@ TALLY_KEY: Final = b"!tally"
 DOUBTS_KEY: Final = b"!doubts"
 
 RawRow = tuple[Any, Any, Any]
+
+_AT_ONCE: Final = (1, 16, 256)
+"""So many rows are looked up by one statement."""
 
 
 class Table:
@@ -38,7 +42,9 @@ class Table:
         self._part: Final = f"{columns} WHERE {key} >= {param} AND {key} < {param} ORDER BY {key}"
         self._from: Final = f"{columns} WHERE {key} >= {param} ORDER BY {key} LIMIT ?"
         self._surplus: Final = f"{self._keys} ORDER BY {key} DESC LIMIT ? OFFSET ?"
-        self._sum: Final = f"SELECT sum FROM {name} WHERE {key} = {param}"
+        self._sums: Final = {
+            count: f"SELECT {key}, sum FROM {name} WHERE {key} IN ({', '.join([param] * count)})" for count in _AT_ONCE
+        }
         self._put: Final = f"INSERT OR REPLACE INTO {name} VALUES ({param}, ?, ?)"
         self._delete: Final = f"DELETE FROM {name} WHERE {key} = {param}"
 
@@ -72,23 +78,42 @@ class Table:
         """At most `limit` rows from the key `low` on, as they are, ascending by key."""
         return db.execute(self._from, (low, limit)).fetchall()
 
+    def record(self, db: sqlite3.Connection, key: bytes) -> bytes | None:
+        """The record with this key; None if there is none, or a damaged one."""
+        row = next((row for row in self.some(db, key, 1) if bytes(row[0]) == key), None)
+        return row[1] if row is not None and self.is_sound(row) else None
+
     def surplus(self, db: sqlite3.Connection, gap: tuple[bytes, bytes], keep: int, limit: int) -> list[bytes]:
         """The keys of a range but for the last `keep`, the last ones first, at most `limit`."""
         return [bytes(key) for (key,) in db.execute(self._surplus, (*gap, limit, keep))]
 
     def put(self, db: sqlite3.Connection, tally: Tally, key: bytes, record: bytes | None) -> None:
         """Set or (None) remove a row and keep the tally."""
-        old = db.execute(self._sum, (key,)).fetchone()
-        if old is not None:
-            if type(old[0]) is not int:
-                raise Damage(f"a checksum in the table {self.name} is no number")
-            tally.remove(self.name, old[0])
-        if record is not None:
-            checksum = row_sum(self.name, key, record)
-            tally.add(self.name, checksum)
-            db.execute(self._put, (key, record, checksum))
-        elif old is not None:
-            db.execute(self._delete, (key,))
+        self.put_all(db, tally, ((key, record),))
+
+    def put_all(self, db: sqlite3.Connection, tally: Tally, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Set or (None) remove rows, each key once, and keep the tally. Ascending keys are best: neighbours lie on one
+        page.
+        """
+        rest = iter(rows)
+        while some := list(islice(rest, _AT_ONCE[-1])):
+            old = self._old_sums(db, [key for key, _ in some])
+            for checksum in old.values():
+                tally.remove(self.name, checksum)
+            new = [(key, record, row_sum(self.name, key, record)) for key, record in some if record is not None]
+            for _, _, checksum in new:
+                tally.add(self.name, checksum)
+            db.executemany(self._delete, [(key,) for key, record in some if record is None and key in old])
+            db.executemany(self._put, new)
+
+    def _old_sums(self, db: sqlite3.Connection, keys: list[bytes]) -> dict[bytes, int]:
+        """The checksums of those rows that are there."""
+        count = next(count for count in _AT_ONCE if count >= len(keys))
+        asked = keys + keys[-1:] * (count - len(keys))  # a few statements, which stay prepared
+        found = {bytes(key): checksum for key, checksum in db.execute(self._sums[count], asked)}
+        if not all(type(checksum) is int for checksum in found.values()):
+            raise Damage(f"a checksum in the table {self.name} is no number")
+        return found
 
     def delete(self, db: sqlite3.Connection, key: bytes) -> None:
         """Delete a row without a look at the tally."""

@@ -12,11 +12,13 @@ from types import ModuleType
 import pytest
 
 from kvnode.store.base import Store, StoreFull
+from kvnode.store.logged import LoggedStore
 from kvnode.store.memory import MemoryDisk, MemoryStore
 from kvnode.store.sqlite import FILE_NAME, SqliteStore
 from kvnode.testing import store_contract, store_upkeep_contract
 from kvnode.testing.store_contract import CONTRACT, Bench, Check
 from kvnode.testing.store_upkeep_contract import UPKEEP
+from tests.support.stores import files_limited
 
 
 class MemoryBench:
@@ -67,7 +69,33 @@ class SqliteBench:
             assert db.execute(statement, (key,)).rowcount == 1
 
 
-BENCHES: dict[str, Callable[[Path], Bench]] = {"memory": MemoryBench, "sqlite": SqliteBench}
+class LoggedBench(SqliteBench):
+    """What is damaged is damaged in the snapshot; damage to the log is in tests/unit/store/test_store_log.py."""
+
+    def make(self) -> Store:
+        return LoggedStore(self.directory)
+
+    @contextmanager
+    def no_room(self, store: Store) -> Iterator[None]:
+        """As for the snapshot; and no file of this process may become longer than this."""
+        assert isinstance(store, LoggedStore)
+        with super().no_room(store._snapshot), files_limited(300_000):
+            yield
+
+
+class TinyLoggedBench(LoggedBench):
+    """The log is so short that a segment goes to the snapshot after a few commits."""
+
+    def make(self) -> Store:
+        return LoggedStore(self.directory, log_bytes=200)
+
+
+BENCHES: dict[str, Callable[[Path], Bench]] = {
+    "memory": MemoryBench,
+    "sqlite": SqliteBench,
+    "logged": LoggedBench,
+    "logged, tiny": TinyLoggedBench,
+}
 
 
 @pytest.fixture(params=BENCHES)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import resource
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,17 @@ def without(mapping: Mapping[Any, Any], *keys: Any) -> dict[Any, Any]:
 def names(directory: Path) -> set[str]:
     """The files there, but for the lock, which always stays."""
     return set(os.listdir(directory)) - {f"{FILE_NAME}.lock"}
+
+
+@contextmanager
+def files_limited(size: int) -> Iterator[None]:
+    """While the block runs, no file that this process writes becomes longer than this."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class Died(BaseException):

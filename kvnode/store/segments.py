@@ -1,0 +1,186 @@
+"""The files of the log: two segments that take turns.
+
+Commits are appended to the active segment. When it is long enough the other one takes over, and what the first holds
+is put into the snapshot; then its file is written again from the start. Its old frames need not be removed: the
+snapshot tells up to which commit it has everything. A file that is written again in place has its blocks already, so
+that a commit costs one write of data and none of the file system's journal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from kvnode.core.history import Past
+from kvnode.core.ticks import Incarnation, Ticks
+
+from . import files
+from .base import StoreDamaged
+from .frames import REMOVED, Frame, is_sound, read, span_of
+
+STEP_BYTES: Final = 1 << 18
+"""So much room is asked for at once, before it is needed."""
+
+_sync: Final = getattr(os, "fdatasync", os.fsync)
+
+
+class Segment:
+    """One file of the log, and an index of what it holds that the snapshot lacks: `runs` of commits without a gap, as
+    first and last number; the places of records by key, and what is small by itself. The next frame goes to `end`.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path: Final = path
+        self._fd: int | None = None
+        self._room = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self.runs: list[tuple[int, int]] = []
+        self.end = 0
+        self.index: dict[bytes, int] = {}
+        self.known: dict[Incarnation, Ticks | None] = {}
+        self.meta: dict[str, bytes] = {}
+        self.quarantine: dict[int, bytes | None] = {}
+        self.has_past = False
+        self._starts = array("Q")
+
+    def __bool__(self) -> bool:
+        return bool(self._starts)
+
+    @property
+    def last(self) -> int:
+        """The number of its last commit, 0 if there is none."""
+        return self.runs[-1][1] if self.runs else 0
+
+    # -- what it holds ---------------------------------------------------------------------------------------
+
+    def take(self, frame: Frame) -> None:
+        """The next frame of this file."""
+        if self.runs and frame.seq == self.last + 1:
+            self.runs[-1] = (self.runs[-1][0], frame.seq)
+        else:
+            self.runs.append((frame.seq, frame.seq))
+        self.end = frame.end
+        self._starts.append(frame.start)
+        self.index.update(frame.places())
+        self.known.update(frame.known())
+        self.meta.update(frame.head.meta)
+        self.quarantine.update(frame.head.quarantine)
+        self.has_past = self.has_past or bool(frame.head.past)
+
+    def content(self) -> bytes:
+        """The bytes of all frames, read from the file and checked. Raises :class:`.base.StoreDamaged`, OSError."""
+        if not self:
+            return b""
+        with open(self.path, "rb") as file:
+            data = file.read(self.end)
+        if not all(is_sound(data, start) for start in self._starts):
+            raise StoreDamaged(self.path, "a commit in it has a wrong checksum")
+        return data
+
+    def past(self, data: bytes) -> Iterator[Past]:
+        """What its frames put on record of the past, in their order; `data` is its content."""
+        if self.has_past:
+            for start in self._starts:
+                if (frame := read(data, start)) is not None:
+                    yield from frame.head.past
+
+    def record(self, place: int) -> bytes | None:
+        """The record at this place, read from the file; None if its frame is damaged. Raises OSError."""
+        at, end = span_of(place)
+        behind = bisect_right(self._starts, at)
+        start = self._starts[behind - 1]
+        stop = self._starts[behind] if behind < len(self._starts) else self.end
+        with open(self.path, "rb") as file:
+            file.seek(start)
+            data = file.read(stop - start)
+        return data[at - start : end - start] if is_sound(data, 0, base=start) else None
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Put these bytes at the end, not yet durably. Raises OSError; the same may then be tried again."""
+        if self._fd is None:
+            self._fd = os.open(self.path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+            self._room = os.fstat(self._fd).st_size
+        if self.end + len(data) > self._room:
+            self._make_room(self._fd, self.end + len(data))
+        view, at = memoryview(data), self.end
+        while view:
+            done = os.pwrite(self._fd, view, at)
+            view, at = view[done:], at + done
+
+    def _make_room(self, fd: int, size: int) -> None:
+        """A file that is long enough already needs no change of its length at each commit. On a disk that has too
+        little room for more than this frame, or cannot do this, writing will tell.
+        """
+        wanted = -(-size // STEP_BYTES) * STEP_BYTES
+        if hasattr(os, "posix_fallocate"):
+            with contextlib.suppress(OSError):
+                os.posix_fallocate(fd, self._room, wanted - self._room)
+                self._room = wanted
+
+    def sync(self) -> None:
+        """Wait until what was written is on disk. Raises OSError; then nobody knows what of it is."""
+        if self._fd is not None:
+            _sync(self._fd)
+
+    def clear(self, kept_bytes: int) -> None:
+        """All that it holds is in the snapshot: the next frame stands at the start again. A file that grew beyond
+        `kept_bytes` gives its room back.
+        """
+        self._forget()
+        if self._fd is not None and self._room > kept_bytes:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, 0)
+                self._room = 0
+
+    def close(self) -> None:
+        """Give the file back to the system."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+
+def create(segments: Sequence[Segment], *, anew: bool) -> None:
+    """Make the files, empty, where there are none, or (`anew`) in any case; durably, for this user only. At no moment
+    is there none where there was one. Raises OSError.
+    """
+    for segment in segments:
+        if anew or not os.path.exists(segment.path):
+            segment.close()
+            new = f"{segment.path}.new"
+            os.close(os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, files.FILE_MODE))
+            os.replace(new, segment.path)
+        files.make_private(segment.path)
+    files.sync_directory(os.path.dirname(segments[0].path))
+
+
+def remove(segments: Sequence[Segment]) -> None:
+    """Remove the files. Raises OSError."""
+    for segment in segments:
+        segment.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(segment.path)
+
+
+def place_in(segments: Sequence[Segment], key: bytes) -> tuple[Segment, int]:
+    """The last one of the segments that holds this key, which one of them must, and where."""
+    segment = next(segment for segment in reversed(segments) if key in segment.index)
+    return segment, segment.index[key]
+
+
+def changed_rows(segments: Sequence[Segment], contents: Sequence[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
+    """All rows that the segments, later ones over earlier ones, set or (None) remove, ascending by key. `contents` are
+    those of the segments.
+    """
+    content_of = dict(zip((segment.path for segment in segments), contents, strict=True))
+    for key in sorted(set().union(*(segment.index for segment in segments))):
+        segment, place = place_in(segments, key)
+        at, end = span_of(place)
+        yield key, None if place == REMOVED else content_of[segment.path][at:end]
