@@ -73,6 +73,7 @@ _WAYS: Final[Mapping[str, tuple[str, Severity, str]]] = {
     "diverged": ("links", "error", "kv verify names the paths, kv diff shows what each holds; please report this"),
     "clock_skew": ("clock", "warning", "set that machine's clock, and have it synchronised (NTP)"),
     "bad_policy": ("configuration", "warning", "correct or delete that entry below @.policy"),
+    "retired": ("links", "warning", "nothing to do if it was to come back; else see the message"),
     "incarnation_closed": ("duplicates", "warning", "nothing to do, unless it happens again: then look for a clone"),
 }
 """Per kind of report: area, severity, way out. What other findings tell is left out, see :data:`_TOLD_ELSEWHERE`."""

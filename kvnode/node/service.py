@@ -53,6 +53,7 @@ from .mdns import announced
 from .metrics import metrics_of, reasons_not_ready
 from .partitions import keep_partitions
 from .peers import Peers
+from .retired import tell_when_retired
 from .scrubbing import Scrubber
 from .settings import Settings
 from .status import software_feature
@@ -124,6 +125,7 @@ class Node:
         self.peers.on_local_host = self._local_host.set
         self.driver.reports.listen(_log_report)
         self._troubles: Final = Troubles(self.driver, system_clock)
+        tell_when_retired(self.driver, join=lambda: self._local_host.set())
 
     # -- running ---------------------------------------------------------------------------------------------
 

@@ -57,9 +57,14 @@ def test_a_value_that_the_others_forgot_is_set_aside_survives_a_restart_and_is_r
         wait_for(lambda: "home.x" in set_aside(b), "set aside")
         assert value(b, "home.x") is None
         held = set_aside(b)["home.x"]
+        told = "this node was retired by another one and becomes a member again. If it should not: end it"
+        wait_for(lambda: told in b.read_log(), "it says that it was retired")
+        assert "retired" in {row["kind"] for row in status(b)["reports"]}
+        wait_for(lambda: value(a, "@.nodes.b") is not None, "a member again")
 
         b.kill()
         b.start()
+        assert b.read_log().count(told) == 1
         assert set_aside(b)["home.x"] == held
         restored = answer(b, "quarantine", "restore", str(held.number))
         assert (restored["path"], restored["dot"] != str(held.version.dot)) == ("home.x", True)
