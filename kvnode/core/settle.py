@@ -27,7 +27,7 @@ from .path import Path, key_range_end, path_key
 from .state import State
 from .sync import SendTo, size_of
 from .ticks import Dot
-from .tree import KEY_END, Tree, entry_print
+from .tree import KEY_END, Tree
 
 _ASKED_RANGES: Final = 64
 MOST_RANGES: Final = 256
@@ -145,7 +145,7 @@ class Settle:
         walk.ranges += [(low, high) for low, high, print_ in message.parts if tree.print_of(low, high) != print_]
         for low, high, listed in message.leaves:
             theirs = dict(listed)
-            mine = dict(printed(tree, low, high))
+            mine = dict(tree.prints(low, high))
             walk.paths += sorted(k for k in theirs.keys() | mine.keys() if theirs.get(k) != mine.get(k))
         self._next(link, walk)
 
@@ -201,7 +201,7 @@ class Settle:
     ) -> None:
         """The same for a partial replica: only what its view has counts (R8)."""
         limits = self._state.limits
-        shown = [(k, p) for k, p in printed(self._state.tree, low, high) if link.sees(Path.from_key(k))]
+        shown = [(k, p) for k, p in self._state.tree.prints(low, high) if link.sees(Path.from_key(k))]
         if len(shown) <= limits.settle_leaf:
             leaves.append((low, high, tuple(shown)))
             return
@@ -249,12 +249,7 @@ def tell_prints(tree: Tree, ranges: tuple[KeyRange, ...], limits: Limits) -> Pri
     for low, high in ranges:
         cut = tree.split(low, high, limits.settle_parts, limits.settle_leaf)
         if cut is None:
-            leaves.append((low, high, tuple(printed(tree, low, high))))
+            leaves.append((low, high, tuple(tree.prints(low, high))))
         else:
             parts += [(a, b, tree.print_of(a, b)) for a, b in cut]
     return PrintTell(ranges, tuple(parts), tuple(leaves))
-
-
-def printed(tree: Tree, low: bytes, high: bytes) -> list[tuple[bytes, int]]:
-    """The keys of a range that hold a value, with their fingerprints."""
-    return [(key, print_) for key, siblings in tree.scan_range(low, high) if (print_ := entry_print(siblings))]

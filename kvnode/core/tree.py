@@ -1,9 +1,10 @@
 """The entries by path: siblings by key, ordered subtree scans, and fingerprints of any key range.
 
-The keys are kept in sorted chunks (a two-level B+ tree), each with the xor of the fingerprints of its
-entries. So an insert moves some hundred pointers at most, a scan walks lists, and the fingerprint of a range costs
-one step per chunk plus the two partial ones: what range-based set reconciliation (Meyer, 2022) asks for, without
-a node object per path.
+The keys are kept in sorted chunks (a two-level B+ tree). A chunk has the fingerprint of each of its entries, eight
+bytes a key, and their xor. So an insert moves some hundred pointers at most, a scan walks lists, and the fingerprint of
+a range costs one step per chunk and takes the two partial ones from what is kept: what range-based set reconciliation
+(Meyer, 2022) asks for, without a node object per path. A path with one version, which nearly all are, holds just that;
+its tuple of siblings is made when somebody asks.
 
 A fingerprint covers path, dot, stamp, value and author of every live version that is not a tombstone; tick vectors
 and tombstones are left out because they depend on what each node could already forget (law 2).
@@ -11,8 +12,11 @@ and tombstones are left out because they depend on what each node could already 
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import reduce
+from operator import xor
 from typing import Final
 
 from .entry import Siblings, Version, fingerprint
@@ -31,16 +35,26 @@ def entry_print(siblings: Siblings) -> int:
     return out
 
 
+class _Chunk:
+    """Ascending keys, beside them their fingerprints, and the xor of these."""
+
+    __slots__ = ("keys", "prints", "sum")
+
+    def __init__(self, keys: list[bytes], prints: array[int]) -> None:
+        self.keys = keys
+        self.prints = prints
+        self.sum = reduce(xor, prints, 0)
+
+
 class Tree:
     """Siblings by key. Holds no empty entry."""
 
-    __slots__ = ("_by_key", "_chunks", "_firsts", "_prints", "print_of_all")
+    __slots__ = ("_by_key", "_chunks", "_firsts", "print_of_all")
 
     def __init__(self) -> None:
-        self._by_key: dict[bytes, Siblings] = {}
-        self._chunks: list[list[bytes]] = [[]]
+        self._by_key: dict[bytes, Version | Siblings] = {}
+        self._chunks: list[_Chunk] = [_Chunk([], _prints())]
         self._firsts: list[bytes] = [b""]
-        self._prints: list[int] = [0]
         self.print_of_all = 0
 
     def __len__(self) -> int:
@@ -51,54 +65,68 @@ class Tree:
 
     def get(self, key: bytes) -> Siblings:
         """The siblings at `key`; empty if there is no entry."""
-        return self._by_key.get(key, ())
+        held = self._by_key.get(key, ())
+        return held if isinstance(held, tuple) else (held,)
+
+    def holds(self, key: bytes, siblings: Siblings) -> bool:
+        """Whether it is these very versions that are held at `key`, untouched since :meth:`get` gave them."""
+        return list(map(id, self.get(key))) == list(map(id, siblings))
 
     def at(self, path: tuple[str | int, ...]) -> Siblings:
         """The siblings at `path`."""
-        return self._by_key.get(path_key(path), ())
+        return self.get(path_key(path))
 
-    def put(self, key: bytes, siblings: Siblings) -> None:
-        """Set the siblings at `key`; empty ones remove the entry."""
-        old = self._by_key.get(key, ())
+    def put(self, key: bytes, siblings: Siblings) -> Siblings:
+        """Set the siblings at `key`; empty ones remove the entry. Gives those that were there."""
+        old = self.get(key)
+        if not (old or siblings):
+            return old
         where = bisect_right(self._firsts, key) - 1
+        chunk = self._chunks[where]
+        at = bisect_left(chunk.keys, key)
         if siblings:
-            self._by_key[key] = siblings
+            self._by_key[key] = siblings if len(siblings) > 1 else siblings[0]
             if not old:
-                where = self._insert(where, key)
-        change = entry_print(old) ^ entry_print(siblings)
+                chunk.keys.insert(at, key)
+                chunk.prints.insert(at, 0)
+        new_print = entry_print(siblings)
+        change = chunk.prints[at] ^ new_print
+        chunk.prints[at] = new_print
+        chunk.sum ^= change
         self.print_of_all ^= change
-        self._prints[where] ^= change
-        if old and not siblings:
-            del self._by_key[key]
-            self._remove(where, key)
+        if not siblings:
+            self._remove(where, at)
+        elif len(chunk.keys) >= 2 * _CHUNK:
+            self._split(where)
+        return old
 
-    def _insert(self, where: int, key: bytes) -> int:
+    def _split(self, where: int) -> None:
         chunk = self._chunks[where]
-        chunk.insert(bisect_left(chunk, key), key)
-        if len(chunk) < 2 * _CHUNK:
-            return where
-        half = len(chunk) // 2
-        left, right = chunk[:half], chunk[half:]
-        self._chunks[where : where + 1] = [left, right]
-        self._firsts.insert(where + 1, right[0])
-        prints = [self._print_keys(left, skip=key), self._print_keys(right, skip=key)]
-        self._prints[where : where + 1] = prints
-        return where + (key >= right[0])
+        half = len(chunk.keys) // 2
+        parts = [_Chunk(chunk.keys[:half], chunk.prints[:half]), _Chunk(chunk.keys[half:], chunk.prints[half:])]
+        self._chunks[where : where + 1] = parts
+        self._firsts.insert(where + 1, chunk.keys[half])
 
-    def _print_keys(self, keys: list[bytes], skip: bytes) -> int:
-        """The print of a chunk that is being split; the key just inserted is counted by the caller."""
-        out = 0
-        for key in keys:
-            if key != skip:
-                out ^= entry_print(self._by_key[key])
-        return out
-
-    def _remove(self, where: int, key: bytes) -> None:
+    def _remove(self, where: int, at: int) -> None:
         chunk = self._chunks[where]
-        del chunk[bisect_left(chunk, key)]
-        if not chunk and len(self._chunks) > 1:
-            del self._chunks[where], self._prints[where], self._firsts[where]
+        del self._by_key[chunk.keys.pop(at)]
+        chunk.prints.pop(at)
+        if not chunk.keys and len(self._chunks) > 1:
+            del self._chunks[where], self._firsts[where]
             self._firsts[0] = b""
+
+    def fill(self, entries: Iterable[tuple[bytes, Siblings]]) -> None:
+        """Take the entries of an empty tree, ascending by key; costs less than putting one after the other."""
+        keys: list[bytes] = []
+        prints = _prints()
+        for key, siblings in entries:
+            self._by_key[key] = siblings if len(siblings) > 1 else siblings[0]
+            keys.append(key)
+            prints.append(entry_print(siblings))
+        cuts = range(0, len(keys), _CHUNK) or (0,)
+        self._chunks = [_Chunk(keys[at : at + _CHUNK], prints[at : at + _CHUNK]) for at in cuts]
+        self._firsts = [b"", *(chunk.keys[0] for chunk in self._chunks[1:])]
+        self.print_of_all = reduce(xor, prints, 0)
 
     # -- scans -----------------------------------------------------------------------------------------------
 
@@ -108,8 +136,8 @@ class Tree:
         """
         while True:
             where = bisect_right(self._firsts, low) - 1
-            chunk = self._chunks[where]
-            batch = chunk[bisect_left(chunk, low) : bisect_left(chunk, high)]
+            keys = self._chunks[where].keys
+            batch = keys[bisect_left(keys, low) : bisect_left(keys, high)]
             if batch:
                 yield from batch
                 low = batch[-1] + b"\0"
@@ -126,15 +154,18 @@ class Tree:
     def scan_range(self, low: bytes, high: bytes) -> Iterator[tuple[bytes, Siblings]]:
         """Key and siblings of a key range, in order."""
         for key in self.keys(low, high):
-            siblings = self._by_key.get(key)
+            siblings = self.get(key)
             if siblings:
                 yield key, siblings
 
     def versions(self) -> Iterator[tuple[bytes, Version]]:
         """Every version with its key, in no order that matters."""
-        for key, siblings in self._by_key.items():
-            for version in siblings:
-                yield key, version
+        for key, held in self._by_key.items():
+            if isinstance(held, Version):
+                yield key, held
+            else:
+                for version in held:
+                    yield key, version
 
     # -- fingerprints ----------------------------------------------------------------------------------------
 
@@ -143,26 +174,32 @@ class Tree:
         first = bisect_right(self._firsts, low) - 1
         last = bisect_left(self._firsts, high) - 1
         out = 0
-        for where in range(first, last + 1):
-            chunk = self._chunks[where]
-            a, b = bisect_left(chunk, low), bisect_left(chunk, high)
-            if a == 0 and b == len(chunk):
-                out ^= self._prints[where]
-            else:
-                for key in chunk[a:b]:
-                    out ^= entry_print(self._by_key[key])
+        for chunk in self._chunks[first : last + 1]:
+            a, b = bisect_left(chunk.keys, low), bisect_left(chunk.keys, high)
+            out ^= chunk.sum if b - a == len(chunk.keys) else reduce(xor, chunk.prints[a:b], 0)
+        return out
+
+    def prints(self, low: bytes, high: bytes) -> list[tuple[bytes, int]]:
+        """The keys of a range that hold a value, in order, with their fingerprints."""
+        out: list[tuple[bytes, int]] = []
+        first = bisect_right(self._firsts, low) - 1
+        last = bisect_left(self._firsts, high) - 1
+        for chunk in self._chunks[first : last + 1]:
+            a, b = bisect_left(chunk.keys, low), bisect_left(chunk.keys, high)
+            out += ((key, print_) for key, print_ in zip(chunk.keys[a:b], chunk.prints[a:b], strict=True) if print_)
         return out
 
     def check(self, low: bytes) -> tuple[bool, bytes | None]:
-        """Compute the fingerprint of the chunk that holds `low` anew: whether it is as it was kept, and where the next
-        chunk begins. A difference is a fault of the machine's memory.
+        """Compute the fingerprints of the chunk that holds `low` anew: whether they are those that are kept, and where
+        the next chunk begins. A difference is a fault of the machine's memory.
         """
         where = bisect_right(self._firsts, low) - 1
-        found = 0
-        for key in self._chunks[where]:
-            found ^= entry_print(self._by_key[key])
+        chunk = self._chunks[where]
+        sound = chunk.sum == reduce(xor, chunk.prints, 0) and all(
+            entry_print(self.get(key)) == print_ for key, print_ in zip(chunk.keys, chunk.prints, strict=True)
+        )
         following = self._firsts[where + 1] if where + 1 < len(self._firsts) else None
-        return found == self._prints[where], following
+        return sound, following
 
     def split(self, low: bytes, high: bytes, parts: int, leaf: int) -> list[tuple[bytes, bytes]] | None:
         """Cut a range into at most `parts` ranges of about equal count; None if it has at most `leaf` keys."""
@@ -172,3 +209,8 @@ class Tree:
         step = -(-len(keys) // parts)
         cuts = [low, *keys[step::step], high]
         return list(zip(cuts, cuts[1:], strict=False))
+
+
+def _prints() -> array[int]:
+    """An empty array of fingerprints."""
+    return array("Q")

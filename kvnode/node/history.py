@@ -61,7 +61,7 @@ class Recall:
                 rows = await self._driver.store.past(low, high, limit + 1)
             except StoreError as err:
                 raise RequestError("store_unavailable", str(err)) from None
-            if replica.tree.get(key) is siblings:
+            if replica.tree.holds(key, siblings):
                 break
         else:
             siblings = replica.tree.get(key)

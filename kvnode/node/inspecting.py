@@ -15,7 +15,7 @@ from kvnode.client.wire import WireError, known_of
 from kvnode.core.entry import encode_record
 from kvnode.core.messages import KeyRange
 from kvnode.core.path import key_range_end, path_key
-from kvnode.core.settle import MOST_RANGES, printed, tell_prints
+from kvnode.core.settle import MOST_RANGES, tell_prints
 from kvnode.store.base import StoreError
 
 from .driver import Driver
@@ -72,7 +72,7 @@ class Inspector:
             if len(ranges) > 8 * MOST_RANGES or not all(_is_within(r, whole) for r in ranges):
                 raise RequestError("bad_request", "too many ranges, or one that is not within the path")
         tree, known = replica.tree, replica.known.hash()
-        leaves = tuple((a, b, tuple(printed(tree, a, b))) for a, b in request.listed)
+        leaves = tuple((a, b, tuple(tree.prints(a, b))) for a, b in request.listed)
         if request.split:
             told = tell_prints(tree, asked, replica.limits)
             return ip.Told(known, told.parts, (*leaves, *told.leaves))

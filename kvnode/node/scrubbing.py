@@ -96,7 +96,7 @@ class Scrubber:
         for _ in range(LOOKS):
             siblings, quiet = tree.get(key), not store.pending
             stored = dict(await store.read_back(key, 1)).get(key, MISSING)
-            if quiet and not store.pending and tree.get(key) is siblings:
+            if quiet and not store.pending and tree.holds(key, siblings):
                 await self._deal(key, stored)
                 return
             await anyio.sleep(SETTLE_S)

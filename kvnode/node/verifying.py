@@ -22,7 +22,6 @@ from kvnode.core.compare import Narrowing
 from kvnode.core.effects import LinkId
 from kvnode.core.messages import KeyRange, Message, PrintAsk, PrintTell
 from kvnode.core.path import Path, key_range_end
-from kvnode.core.settle import printed
 from kvnode.core.ticks import Known
 
 from .driver import Driver
@@ -155,7 +154,7 @@ class Verifier:
                     return None
                 walk.parts((a, b, tree.print_of(a, b), theirs) for a, b, theirs in told.parts)
                 for a, b, listed in told.leaves:
-                    walk.leaf(dict(printed(tree, a, b)), dict(listed))
+                    walk.leaf(dict(tree.prints(a, b)), dict(listed))
             return walk
         return None
 
@@ -176,7 +175,7 @@ class Verifier:
 
     def _known_of(self, link: Link) -> Known | None:
         """What the peer has acknowledged."""
-        held = self._driver.replica.acks.current(link.name)
+        held = self._driver.replica.acks.processes.current(link.name)
         return None if held is None else held.known.copy()
 
     def _they_lack(self, link: Link, ours: Known) -> int:

@@ -50,6 +50,8 @@ def _check(tree: Tree, model: dict[bytes, Siblings], low: bytes, high: bytes) ->
     assert list(tree.keys(low, high)) == list(part)
     assert dict(tree.scan_range(low, high)) == part
     assert tree.print_of(low, high) == _print_of(part)
+    prints = [(key, _print_of({key: siblings})) for key, siblings in part.items()]
+    assert tree.prints(low, high) == [(key, print_) for key, print_ in prints if print_]
     cuts = tree.split(low, high, 3, 2)
     assert (cuts is None) == (len(part) <= 2)
     if cuts:
@@ -57,6 +59,22 @@ def _check(tree: Tree, model: dict[bytes, Siblings], low: bytes, high: bytes) ->
         assert [cuts[0][0], cuts[-1][1]] == [low, high]
         assert all(a[1] == b[0] for a, b in zip(cuts, cuts[1:], strict=False))
         assert all(_inside(model, *cut) for cut in cuts)
+
+
+def _check_filled(model: dict[bytes, Siblings], a: bytes, b: bytes) -> None:
+    """A tree that was filled at once is as one that grew, and goes on as one."""
+    tree = Tree()
+    tree.fill((key, model[key]) for key in sorted(model))
+    _check(tree, model, *sorted((a, b)))
+    assert tree.print_of_all == _print_of(model)
+    for key, siblings in ((a, ()), (b, _siblings(PATHS[0], [(1, False)]))):
+        assert tree.put(key, siblings) == model.get(key, ())
+        _check(tree, {k: s for k, s in {**model, key: siblings}.items() if s}, b"", KEY_END)
+        tree.put(key, model.get(key, ()))
+    low: bytes | None = b""
+    while low is not None:
+        sound, low = tree.check(low)
+        assert sound
 
 
 @given(_steps, st.sampled_from(PATHS), st.sampled_from(PATHS))
@@ -75,6 +93,7 @@ def test_the_tree_is_an_ordered_map(steps: list[tuple[Path, list[tuple[int, bool
         assert tree.print_of_all == tree.print_of(b"", KEY_END) == _print_of(model)
         _check(tree, model, *sorted((a.key, b.key)))
     _check(tree, model, b"", KEY_END)
+    _check_filled(model, a.key, b.key)
     assert dict(tree.scan(a)) == _inside(model, a.key, key_range_end(a.key))
     assert {(k, v.dot) for k, v in tree.versions()} == {(k, v.dot) for k, s in model.items() for v in s}
 

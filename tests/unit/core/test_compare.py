@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kvnode.core.compare import ASKED_RANGES, Narrowing
 from kvnode.core.limits import Limits
 from kvnode.core.path import Path, key_range_end
-from kvnode.core.settle import printed, tell_prints
+from kvnode.core.settle import tell_prints
 from kvnode.core.tree import KEY_END, Tree
 from tests.support.strangers import version
 
@@ -32,7 +32,7 @@ def walk(one: Tree, other: Tree, low: bytes = b"", high: bytes = KEY_END, most: 
         told = tell_prints(one, ranges, LIMITS)
         narrowing.parts((a, b, mine, other.print_of(a, b)) for a, b, mine in told.parts)
         for a, b, listed in told.leaves:
-            narrowing.leaf(dict(listed), dict(printed(other, a, b)))
+            narrowing.leaf(dict(listed), dict(other.prints(a, b)))
         cost += len(told.parts) + sum(len(listed) for _, _, listed in told.leaves)
     return narrowing, cost
 

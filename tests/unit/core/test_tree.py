@@ -164,3 +164,15 @@ def test_split_down_to_the_leaves_ends() -> None:
         todo += parts or []
     assert not todo
     assert COUNT / 16 <= leaves <= COUNT
+
+
+def test_whether_the_very_same_versions_are_held() -> None:
+    tree, key = Tree(), PATHS[0].key
+    assert tree.holds(key, ())
+    one = Version.make(Dot(INC, 1), {incarnation("B", 2): 7}, body_of(PATHS[0], 5, b"\x01"))
+    for siblings in ((one,), (one, version(PATHS[0], 2))):
+        tree.put(key, siblings)
+        assert tree.holds(key, siblings)
+        assert tree.holds(key, tree.get(key))
+        assert not tree.holds(key, (one.stripped(), *siblings[1:])), "equal, and not the same"
+        assert not tree.holds(key, ())
