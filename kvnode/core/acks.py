@@ -7,29 +7,16 @@ comes; a new session starts from nothing. Stale words cost progress, never safet
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final
 
 from . import marks
 from .effects import Now
 from .link import Link, Telling, Told
 from .messages import Ack, AckState, Process
+from .processes import Held, Processes
 from .state import State
 from .sync import SendTo, read_ranges
 from .ticks import EMPTY, Dot, Incarnation, Known, Ticks, check_name, is_volatile, name_of, volatile_twin
-
-
-@dataclass(slots=True)
-class Held:
-    """What one process of a name holds durably, and when it gave signs of life (on our clock, relays deducted)."""
-
-    session: int
-    born: int
-    known: Known = field(default_factory=Known)
-    marks: frozenset[Incarnation] = frozenset()
-    links: tuple[Process, ...] = ()
-    beat: int = -1
-    alive: int = 0
 
 
 class Acks:
@@ -39,10 +26,7 @@ class Acks:
         self._state: Final = state
         self._links: Final = links
         self._send: Final = send
-        self._born: Final = now.mono
-        self._held: dict[str, list[Held]] = {}
-        """Per name its sessions, the current one last."""
-        self.duplicates: set[str] = set()
+        self.processes: Final = Processes(state, links, now)
         self._rejoined: set[int] = set()
         """Earlier processes of our name for which we have rejoined."""
         self.beat = 0
@@ -50,22 +34,17 @@ class Acks:
 
     # -- looking ---------------------------------------------------------------------------------------------
 
-    def current(self, name: str) -> Held | None:
-        """The process that speaks for a name now."""
-        held = self._held.get(name)
-        return held[-1] if held else None
-
     def others(self) -> list[str]:
         """All members but this node."""
         return [name for name in self._state.members if name != self._state.name]
 
     def floor(self, inc: Incarnation) -> Ticks:
-        """The ticks that this node and every member hold durably. Clones hold nothing."""
-        if self._state.view is not None or self.duplicates & {*self._state.members, self._state.name}:
+        """The ticks that this node and every member hold durably. Who may be a clone holds nothing."""
+        if self._state.view is not None or self.processes.is_contested(self._state.members):
             return EMPTY  # a partial replica (R8) cannot tell
         ticks = self._state.durable[inc]
         for name in self.others():
-            held = self.current(name)
+            held = self.processes.current(name)
             if held is None:
                 return EMPTY
             ticks &= held.known[inc]
@@ -73,15 +52,15 @@ class Acks:
 
     def ackers(self, dot: Dot) -> set[str]:
         """The other members that hold this dot durably."""
-        return {name for name in self.others() if name not in self.duplicates and self._has(name, dot)}
+        return {name for name in self.others() if name not in self.processes.duplicates and self._has(name, dot)}
 
     def _has(self, name: str, dot: Dot) -> bool:
-        held = self.current(name)
+        held = self.processes.current(name)
         return held is not None and held.known.has(dot.inc, dot.tick)
 
     def highest(self, inc: Incarnation) -> int:
         """The highest tick of `inc` that anybody is known to hold."""
-        return max((held.known[inc].highest for sessions in self._held.values() for held in sessions), default=0)
+        return max((held.known[inc].highest for _, of in self.processes.items() for held in of), default=0)
 
     # -- sending ---------------------------------------------------------------------------------------------
 
@@ -91,8 +70,8 @@ class Acks:
         """
         link.told = {}
         link.tell = {(self._state.name, self._state.session): Telling(None)}
-        for name, sessions in self._held.items():
-            for held in sessions:
+        for name, of in self.processes.items():
+            for held in of:
                 self._tell(link, name, held, (), now)
         self._due(link, now, self._state.limits.ack_delay_ms)
 
@@ -124,7 +103,7 @@ class Acks:
 
     def wake(self, now: Now) -> bool:
         """Show signs of life, and send what is due; says whether a clone has ended, so that forgetting can go on."""
-        cleared = self._clear_duplicates(now)
+        cleared = self.processes.clear(now)
         if now.mono >= self.beat_at and self._links:
             self.beat_at = now.mono + self._state.limits.beat_ms
             self.grown((), now)
@@ -145,9 +124,10 @@ class Acks:
         name, session = key
         if key == (self._state.name, self._state.session):
             mine = tuple(sorted((k.name, k.session) for k in self._links.values() if k.introduced))
-            held = Held(session, 0, self._state.durable, self._state.durable_marks, mine, self.beat, now.mono)
+            durable, closed = self._state.durable, self._state.durable_marks
+            held = Held(session, self.processes.born, now.mono, None, durable, closed, mine, self.beat)
         else:
-            found = next((h for h in self._held.get(name, ()) if h.session == session), None)
+            found = self.processes.find(key)
             if found is None:
                 return None
             held = found
@@ -158,7 +138,8 @@ class Acks:
         new_links = None if held.links == told.links else held.links
         told.marks, told.links = marks_there, held.links
         age = max(now.mono - held.alive, 0)
-        return AckState(name, session, held.beat, ranges, new_marks, new_links, as_digest, age)
+        born = max(now.mono - held.born, 0) if changed is None else None
+        return AckState(name, session, held.beat, ranges, new_marks, new_links, as_digest, age, born)
 
     def _ranges(
         self, link: Link, told: Told, of: Known, changed: set[Incarnation] | None
@@ -183,13 +164,17 @@ class Acks:
         known = (dict(link.base.map) if ack.as_digest else {}) | read_ranges(ack.known)
         if (ack.name, ack.session) == (self._state.name, self._state.session):
             return False
-        held = self._session(ack, now)
+        lived = now.mono - max(ack.age_ms, 0)
+        born = None if ack.born_ms is None else now.mono - max(ack.born_ms, 0)
+        held = self.processes.heard_of((check_name(ack.name), ack.session), lived, born)
         if ack.name == self._state.name and self._state.view is None:
             self._own_name(known, ack.session)
         changed = {inc for inc, ticks in known.items() if held.known.union(inc, ticks)}
-        fresh, spoke = ack.beat > held.beat, self.current(ack.name)
+        fresh, spoke = ack.beat > held.beat, self.processes.current(ack.name)
         if fresh:
-            self._sign_of_life(ack, held, now)
+            held.beat = ack.beat
+            held.links = held.links if ack.links is None else ack.links
+            self.processes.lives(ack.name, held, lived, now)
         direct = ack.name == link.name and ack.session == link.session
         new_marks = held.marks if ack.marks is None or not (fresh or direct) else frozenset(ack.marks)
         news = bool(changed) or new_marks != held.marks
@@ -202,29 +187,13 @@ class Acks:
         for other in self._links.values():
             if other is not link and other.introduced:
                 self._tell(other, ack.name, held, changed, now)
-        return news or self.current(ack.name) is not spoke
+        return news or self.processes.current(ack.name) is not spoke
 
-    def _session(self, ack: AckState, now: Now) -> Held:
-        check_name(ack.name)
-        sessions = self._held.setdefault(ack.name, [])
-        for held in sessions:
-            if held.session == ack.session:
-                return held
-        lived = now.mono - max(ack.age_ms, 0)
-        held = Held(ack.session, lived, alive=lived)
-        sessions.append(held)
-        sessions.sort(key=lambda h: h.alive)
-        self._trim(ack.name)
-        return held
-
-    def _trim(self, name: str) -> None:
-        """Forget the longest silent processes of a name, and names that are no members, above the bounds."""
-        del self._held[name][: -self._state.limits.sessions_per_name]
-        if len(self._held) > self._state.limits.names:
-            linked = {link.name for link in self._links.values()}
-            idle = next((n for n in self._held if n not in self._state.members and n not in linked and n != name), None)
-            if idle is not None:
-                del self._held[idle]
+    def heard(self, link: Link, now: Now) -> None:
+        """The process at the other end of this link said something."""
+        held = self.processes.find((link.name, link.session))
+        if held is not None:
+            self.processes.lives(link.name, held, now.mono, now)
 
     def _direct(self, link: Link, held: Held, changed: set[Incarnation], now: Now) -> None:
         """The peer's own word: what it has need not be sent, and what it no longer hears itself must be relayed."""
@@ -233,10 +202,9 @@ class Acks:
         if link.est is not None:
             for inc in changed:
                 link.est.union(inc, held.known[inc])
-        for name, session in sorted(gone):
-            for other in self._held.get(name, ()):
-                if other.session == session:
-                    self._tell(link, name, other, other.known.map, now)
+        for process in sorted(gone):
+            if (other := self.processes.find(process)) is not None:
+                self._tell(link, process[0], other, other.known.map, now)
 
     def _adopt(self, name: str, held: Held) -> None:
         """A mark that a member has holds here, too (R3), unless nothing of its incarnation is missing anywhere. Of a
@@ -251,24 +219,12 @@ class Acks:
             if base == self._state.inc or differs or (holed and (member or name_of(base) == name)):
                 self._state.reopen((base,))
 
-    def forget_session(self, link: Link, now: Now) -> None:
-        """A hello came: whatever was believed of this process counts no more, and it speaks for its name (R9)."""
-        sessions = self._held.setdefault(link.name, [])
-        old = next((h for h in sessions if h.session == link.session), None)
-        held = Held(link.session, now.mono)
-        if old:
-            sessions.remove(old)
-            held.beat, held.born = old.beat, old.born
-        held.marks, held.alive = link.marks, now.mono
-        sessions.append(held)
-        self._trim(link.name)
-
     def _own_name(self, known: dict[Incarnation, Ticks], session: int) -> None:
         """Another process of our name: if it held more than we do, our store is an older one (trace 10). One rejoin
         brings back what there is.
         """
         lost = [inc for inc, ticks in known.items() if not is_volatile(inc) and not ticks <= self._state.known[inc]]
-        done = self._state.behind or self._state.name in self.duplicates or session in self._rejoined
+        done = self._state.behind or self._state.name in self.processes.duplicates or session in self._rejoined
         if lost and not done:
             self._rejoined.add(session)
             marks.hit("restored-store")
@@ -278,70 +234,6 @@ class Acks:
                 self._state.name,
                 "this node once held more than its store does (an old backup?); what is missing comes from its peers",
             )
-
-    # -- clones ----------------------------------------------------------------------------------------------
-
-    def _sign_of_life(self, ack: AckState, held: Held, now: Now) -> None:
-        """The beat went up: the process lived when it said so. The one that lived last speaks for its name, and two
-        that lived at the same time for a while are clones (R3).
-        """
-        first = held.beat < 0
-        held.beat = ack.beat
-        held.links = held.links if ack.links is None else ack.links
-        lived = now.mono - max(ack.age_ms, 0)
-        held.alive = max(held.alive, lived)
-        if first:
-            held.born = min(held.born, lived)
-        sessions = self._held[ack.name]
-        sessions.sort(key=lambda h: h.alive)
-        if self._overlap(ack.name, held, now):
-            self._flag(ack.name)
-
-    def _overlap(self, name: str, held: Held, now: Now) -> bool:
-        """Whether `held` and another process of the name both lived through a stretch of time, and lately."""
-        lives = [(h.born, h.alive) for h in self._held[name] if h is not held]
-        if name == self._state.name:
-            lives.append((self._born, now.mono))
-        since = now.mono - self._state.limits.duplicate_clear_ms
-        grace = self._state.limits.duplicate_grace_ms
-        return held.alive > since and any(
-            alive > since and min(alive, held.alive) - max(born, held.born) >= grace for born, alive in lives
-        )
-
-    def rival_spoke(self, link: Link, now: Now) -> None:
-        """A message came from a process while there is a newer link to another one of its name. A link that is only
-        half dead says nothing, so the older process lives, and for longer than a restart takes.
-        """
-        before = now.mono - self._state.limits.duplicate_grace_ms
-        others = (k for k in self._links.values() if k.name == link.name and k.session != link.session)
-        if any(link.greeted_at <= other.greeted_at <= before for other in others):
-            self._flag(link.name)
-        for held in self._held.get(link.name, ()):
-            if held.session == link.session:
-                held.alive = now.mono
-
-    def _flag(self, name: str) -> None:
-        if name in self.duplicates:
-            return
-        marks.hit("duplicate-session")
-        self.duplicates.add(name)
-        self._state.report(
-            "duplicate_session",
-            name,
-            f"two live processes call themselves {name!r} (a cloned store?): stop one of them; "
-            "until then nothing is forgotten and neither's acknowledgements count",
-        )
-
-    def _clear_duplicates(self, now: Now) -> bool:
-        since = now.mono - self._state.limits.duplicate_clear_ms
-        cleared = False
-        for name in sorted(self.duplicates):
-            alive = {h.session for h in self._held.get(name, ()) if h.alive > since}
-            if len(alive) + (name == self._state.name) < 2:
-                self.duplicates.discard(name)
-                cleared = True
-                self._state.report("duplicate_session", name, "one process of this name again", resolved=True)
-        return cleared
 
     def next_deadline(self) -> int | None:
         """When :meth:`wake` is due."""

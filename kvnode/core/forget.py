@@ -22,6 +22,7 @@ class Forget:
     def __init__(self, state: State, acks: Acks) -> None:
         self._state: Final = state
         self._acks: Final = acks
+        self._processes: Final = acks.processes
         self._floors: dict[Incarnation, Ticks] = {}
         self.due: int | None = None
         self._left = 0
@@ -112,7 +113,7 @@ class Forget:
 
     def _void(self, now: Now) -> list[Incarnation]:
         state = self._state
-        if state.view is not None or state.doubted:
+        if state.view is not None or state.doubted or self._processes.suspects:
             return []
         out = []
         for base in sorted(state.closed):
@@ -121,22 +122,34 @@ class Forget:
                 continue
             for inc in (base, volatile_twin(base)):
                 ticks = state.known[inc]
-                if ticks.is_whole or name_of(inc) in self._acks.duplicates or not self._agreed(base, inc):
+                if ticks.is_whole or not self._agreed(base, inc) or not self._has_come_of_age(base, now):
                     continue
                 marks.hit("void")
                 state.learn(inc, Ticks.upto(ticks.highest))
                 out.append(inc)
         return out
 
+    def _has_come_of_age(self, base: Incarnation, now: Now) -> bool:
+        """Whether who closed this run has lived for so long that the run's own process, did it live on, would have been
+        heard beside it. Who is cut off altogether is not heard: what it wrote turns up in the quarantine (R3).
+        """
+        name = name_of(base)
+        if name not in self._state.members:
+            return True  # retired: it was others who closed it
+        settled_at = self._processes.settled_at(name)
+        if now.mono < settled_at:
+            self.due = settled_at if self.due is None else min(self.due, settled_at)
+        return now.mono >= settled_at
+
     def _agreed(self, base: Incarnation, inc: Incarnation) -> bool:
         """R3: every member has the closing mark, and the same known of the incarnation, both durably."""
-        held = [self._acks.current(name) for name in self._acks.others()]
+        held = [self._processes.current(name) for name in self._acks.others()]
         marked = base in self._state.durable_marks and all(h is not None and base in h.marks for h in held)
         return marked and self._same_known(inc)
 
     def _same_known(self, inc: Incarnation) -> bool:
         state = self._state
-        held = [self._acks.current(name) for name in self._acks.others()]
+        held = [self._processes.current(name) for name in self._acks.others()]
         same = state.durable[inc] == state.known[inc]
         return same and all(h is not None and h.known[inc] == state.known[inc] for h in held)
 
@@ -152,13 +165,13 @@ class Forget:
         state = self._state
         self._floors.clear()
         out = []
-        if self._acks.duplicates:
-            out.append(f"two live processes of one name: {', '.join(sorted(self._acks.duplicates))}")
+        if self._processes.suspects:
+            out.append(f"there may be two live processes of one name: {', '.join(sorted(self._processes.suspects))}")
         for version, inc, tick in self._needed(key):
             if not state.durable[inc].covers(1, tick):
                 out.append(f"{version.dot}: this node lacks ticks of {inc} up to {tick}")
             for name in self._lacking(inc, tick):
-                if self._acks.current(name) is None:
+                if self._processes.current(name) is None:
                     out.append(f"{version.dot}: nothing heard from {name} since this node started")
                 else:
                     out.append(f"{version.dot}: {name} has not acknowledged {inc} up to {tick}")
@@ -180,7 +193,7 @@ class Forget:
 
     def _lacking(self, inc: Incarnation, tick: int) -> Iterator[str]:
         for name in self._acks.others():
-            held = self._acks.current(name)
+            held = self._processes.current(name)
             if held is None or not held.known[inc].covers(1, tick):
                 yield name
 

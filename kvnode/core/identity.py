@@ -141,7 +141,7 @@ class Identity:
         if now.mono < self.due:
             return
         self.due = now.mono + self._delay
-        if self._state.name in self._acks.duplicates:
+        if self._state.name in self._acks.processes.suspects:
             return
         if self._state.view is None and self._state.name not in self._state.members:
             return

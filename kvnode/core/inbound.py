@@ -97,7 +97,7 @@ class Inbound:
             self._cut(link, "the first message was not a hello", now)
             return
         if link.rivals:
-            self._acks.rival_spoke(link, now)
+            self._acks.heard(link, now)
         handler = self._handlers.get(type(message))
         if handler is not None:  # else one of a newer minor version, or of the link layer (R11)
             handler(link, message, now)
@@ -130,7 +130,7 @@ class Inbound:
             return
         if self._state.behind and not link.partial:
             self._state.rejoining = True
-        self._acks.forget_session(link, now)
+        self._acks.processes.greeted(link, now)
         self._sync.greeted(link, now, equal=hello.known_hash == link.said.hash())
         self._after(link, now)
 

@@ -99,7 +99,8 @@ class AckState(msgspec.Struct, frozen=True, array_like=True):
 
     `beat` counts up as long as the process lives, and `age_ms` tells how long ago it gave that sign of life, as far
     as the relaying nodes can tell; `marks` and `links` are complete, as in :class:`Hello`, or None if they are as this
-    link last told them. With `as_digest` all incarnations that are not listed are held as far as the sender's own
+    link last told them. `born_ms` tells how long ago its first sign of life was, with the first word about a process on
+    a link. With `as_digest` all incarnations that are not listed are held as far as the sender's own
     digest on this link said: so the first word about a process costs only the difference.
     """
 
@@ -111,6 +112,7 @@ class AckState(msgspec.Struct, frozen=True, array_like=True):
     links: tuple[Process, ...] | None
     as_digest: bool = False
     age_ms: int = 0
+    born_ms: int | None = None
 
 
 class Ack(Message, frozen=True, array_like=True, tag=8):

@@ -105,7 +105,7 @@ class Replica:
         ahead = {link.name for link in self.links.values() if link.introduced}
         while ahead:
             found |= ahead
-            held = [self.acks.current(name) for name in sorted(ahead)]
+            held = [self.acks.processes.current(name) for name in sorted(ahead)]
             ahead = {name for h in held if h is not None for name, _ in h.links} - found
         return frozenset(found - {self.name})
 

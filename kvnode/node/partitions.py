@@ -102,7 +102,7 @@ class Partitions:
         known: Known | None = None
         for name in lost:
             known = known or self._replica.known.copy()
-            held = self._replica.acks.current(name)
+            held = self._replica.acks.processes.current(name)
             session = None if held is None else held.session
             conflicts = frozenset(self._replica.state.conflicts)
             self._away[name] = _Away(_Before(now, known, conflicts, here | {self._replica.name}, session))
@@ -122,7 +122,7 @@ class Partitions:
 
     def _is_told(self, name: str, away: _Away) -> bool:
         """Whether the member holds what this side had when it came back, and this node what the member holds."""
-        held = self._replica.acks.current(name)
+        held = self._replica.acks.processes.current(name)
         return held is not None and away.owed <= held.known and held.known <= self._replica.known
 
     # -- the report ------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ class Partitions:
 
     def _lived_on(self, back: dict[str, _Away]) -> bool:
         """Whether any of them is still the process that went away."""
-        held = {name: self._replica.acks.current(name) for name in back}
+        held = {name: self._replica.acks.processes.current(name) for name in back}
         return any(h is not None and h.session == back[name].before.session for name, h in held.items())
 
     def _written(self, before: Known, names: Iterable[str]) -> dict[str, int]:

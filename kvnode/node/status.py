@@ -74,7 +74,7 @@ def software_of(features: Iterable[str]) -> str | None:
 
 def lag(replica: Replica, name: str) -> int | None:
     """How many changes known here the node `name` is not known to hold durably; None if it never said anything."""
-    held = replica.acks.current(name)
+    held = replica.acks.processes.current(name)
     return None if held is None else _missing(replica.known, held.known)
 
 

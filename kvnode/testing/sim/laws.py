@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from kvnode.core.path import Path, pattern
-from kvnode.core.ticks import Dot, Incarnation, Ticks
+from kvnode.core.ticks import Dot, Incarnation, Ticks, name_of
 
 from .ledger import has
 from .watch import live_dots
@@ -50,7 +50,8 @@ def unsettled(world: World) -> list[tuple[str, str]]:
         if process.host.disk.staged:
             out.append(("quiet", f"{process.label} has unsynced transactions"))
         out += _leftovers(process) if process.host.view is None else []
-        out += [("clone", f"{process.label} still sees two of {n}") for n in sorted(process.replica.acks.duplicates)]
+        twice = sorted(process.replica.acks.processes.suspects)
+        out += [("clone", f"{process.label} still sees two of {name}") for name in twice]
         out += [("acks", f"{process.label} waits for {p.level} of {p.dot}") for p in _waiting(world, process)]
     return out
 
@@ -133,25 +134,30 @@ def check(world: World) -> None:
         world.broken(law, text)
     for process in world.processes():
         world.watch.check_mirror(process)
-        check_known(world, process)
+        check_known(world, process, final=True)
     for watcher in world.watchers.values():
         watcher.check()
     _check_writes(world)
     _check_conflicts(world)
 
 
-def check_known(world: World, process: Process) -> None:
+def check_known(world: World, process: Process, *, final: bool = False) -> None:
     """What *known* promises: each tick in it has its effect here. What is known is shown, or something that superseded
     it is known, or it was a delete (or has expired) and may be forgotten.
 
     A process that breaks this has been told of ranges whose versions it never got. It would not ask for them any more,
     and would make others drop them; but at the end of a run that shows only if the last other holder happened to die in
     between. So this is looked at whenever ranges or verdicts were taken in.
+
+    Of two processes of one name the older may be silent for so long that its run's ticks are void before it is back
+    with them (R3). They are then set aside, which is judged at the end.
     """
     if process.host.view is not None:
         return  # what it lost by a verdict of a full peer may have been forgotten everywhere (R8)
     tree = process.replica.tree
     for write in without_effect(world, process.replica.known.map, lambda key: {v.dot for v in tree.get(key)}):
+        if not final and name_of(write.dot.inc) in world.cloned:
+            continue
         where = Path.from_key(write.key)
         world.broken("known", f"{process.label} knows {write.dot} at {where}, and has nothing of it")
 

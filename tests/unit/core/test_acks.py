@@ -116,7 +116,7 @@ def test_a_new_process_has_acknowledged_nothing() -> None:
     net.hold("B", "A")
     net.flow()
     for _ in range(6):  # the hello of the new process
-        if net["A"].acks.current("B") and not net["A"].ackers(first):
+        if net["A"].acks.processes.current("B") and not net["A"].ackers(first):
             break
         net.deliver("B", "A", 1)
         net.flow()
@@ -190,10 +190,10 @@ def test_the_first_word_excepts_what_is_not_durable_yet() -> None:
     net.link("A", "B")
     net.run(1_000)
     assert net.has("A", dot)
-    assert dot not in (net["A"].acks.current("B") or pytest.fail("no word of B")).known
+    assert dot not in (net["A"].acks.processes.current("B") or pytest.fail("no word of B")).known
     net.sync_disk("B")
     net.run(100)
-    held = net["A"].acks.current("B")
+    held = net["A"].acks.processes.current("B")
     assert held is not None
     assert dot in held.known
 
@@ -283,7 +283,7 @@ def test_marks_travel_with_the_acknowledgements() -> None:
     old = net["A"].state.durable_marks
     assert len(old) <= 1
     for label in "BC":
-        held = net[label].acks.current("A")
+        held = net[label].acks.processes.current("A")
         assert held is not None
         assert held.marks == old
 
@@ -335,8 +335,8 @@ def test_names_and_processes_are_bounded() -> None:
     for n in range(200):
         stranger.send(Ack((AckState(f"n{n}", 1, 1, {}, (), ()), AckState("Y", n, n, {}, (), ()))))
     assert not stranger.is_cut
-    assert len(net["A"].acks._held) <= 22
-    assert len(net["A"].acks._held["Y"]) <= 3
+    assert len(dict(net["A"].acks.processes.items())) <= 22
+    assert len(net["A"].acks.processes.of("Y")) <= 3
     assert net["A"].ackers(dot) == {"B"}
 
 

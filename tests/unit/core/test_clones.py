@@ -24,7 +24,7 @@ def cloned(*peers: str) -> Net:
 
 
 def has_alarm(net: Net, label: str) -> bool:
-    return "A" in net[label].acks.duplicates
+    return "A" in net[label].acks.processes.duplicates
 
 
 def test_two_linked_processes_of_one_name_are_clones() -> None:
@@ -182,3 +182,47 @@ def test_a_restored_store_hears_from_a_third_node_what_it_lost() -> None:
     net.release("C", "B")
     net.run(60_000)
     assert net.converged()
+
+
+# -- suspicion and proof -----------------------------------------------------------------------------------------------
+
+
+def test_what_a_dead_process_had_queued_proves_nothing() -> None:
+    """A kernel goes on to send what a killed process left in its buffers, long after the next one has linked."""
+    net = Net("A", "B")
+    net.mesh("A", "B")
+    net.run(10_000)
+    net.hold("A", "B")
+    for n in range(5):
+        net.write("A", "x", n)
+        net.run(net.limits.beat_ms)
+    store = net.crash("A", links_stay=True)
+    net.start("A", store=store)
+    net.link("A", "B")
+    dot = net.write("B", "y", 1)
+    net.run(2 * net.limits.duplicate_grace_ms)
+    net.release("A", "B")
+    net.run(2 * net.limits.duplicate_grace_ms)
+    assert "duplicate_session" not in net.nodes["B"].kinds()
+    assert net["B"].ackers(dot) == {"A"}
+    assert net.read("B", "x") == 4
+
+
+def test_a_suspicion_travels() -> None:
+    """A hears nobody any more, and a copy of it was started. C, which was away, hears of both from B, and once only."""
+    net = linked(*"ABC")
+    net.run(net.limits.beat_ms)
+    store = net.nodes["A"].store.copy()
+    net.hold("B", "A")
+    net.cut("B", "C")
+    net.start("A2", name="A", store=store)
+    net.link("A2", "B")
+    net.run(net.limits.beat_ms)
+    net.cut("A", "B")
+    net.run(net.limits.beat_ms)
+    net.restart("C")
+    net.link("B", "C")
+    net.run(1_000)
+    assert "A" in net["C"].acks.processes.suspects
+    net.run(net.limits.duplicate_clear_ms + net.limits.beat_ms)
+    assert not net["C"].acks.processes.suspects

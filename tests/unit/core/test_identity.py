@@ -245,7 +245,7 @@ def test_when_a_clone_has_gone_the_other_one_tidies_up() -> None:
     net.crash("A2")
     net.run(200_000)
     assert record(net, "B")["inc"] == running(net, "A")
-    assert net["A"].acks.duplicates == net["B"].acks.duplicates == set()
+    assert net["A"].acks.processes.duplicates == net["B"].acks.processes.duplicates == set()
     net.delete("B", "x")
     net.run()
     assert net.at("B", "x") == ()

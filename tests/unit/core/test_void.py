@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kvnode.core.limits import Limits
-from kvnode.core.messages import Versions
+from kvnode.core.messages import Ack, AckState, Versions
 from kvnode.core.path import Path
 from kvnode.core.ticks import Dot, Ticks, volatile_twin
 from tests.support.replicas import Net, Store, linked
@@ -51,9 +51,9 @@ def crashed_with_a_hole() -> tuple[Net, Dot, Dot, Store]:
     return net, lost, left, net.crash("A")
 
 
-def holed(late: bool = False) -> tuple[Net, Dot, Dot]:
+def holed(late: bool = False, limits: Limits | None = None) -> tuple[Net, Dot, Dot]:
     """A, B, C are members; of A's incarnation that is gone B and C know tick `left`, nobody has tick `lost`."""
-    net = linked(*"ABC")
+    net = linked(*"ABC", limits=limits)
     inc = net["A"].state.inc
     assert inc is not None
     top = net["A"].state.counters[inc]
@@ -190,6 +190,39 @@ def test_a_newcomer_gets_everything_of_a_closed_incarnation() -> None:
     net.link("D", "C")
     net.run(5_000)
     assert net.converged()
+
+
+def test_no_hole_is_void_before_an_older_process_would_have_been_heard() -> None:
+    net, lost, _left = holed(limits=Limits(close_delay_ms=1_000))
+    net.start("A")
+    net.link("A", "B")
+    net.run(net.limits.beat_ms)
+    assert all(lost.inc in net[label].state.durable_marks for label in "ABC")
+    assert all(lost not in net[label].known for label in "ABC")
+    net.run(2 * net.limits.duplicate_grace_ms)
+    assert all(lost in net[label].known for label in "ABC")
+
+
+def test_nothing_is_void_or_forgotten_on_suspicion() -> None:
+    """The run's own process is heard once more after the next one has started, by C alone."""
+    net, lost, left = holed(limits=Limits(close_delay_ms=1_000))
+    net.start("A")
+    net.link("A", "B")
+    net.run(net.limits.duplicate_grace_ms)
+    stranger = Stranger(net, "C", "A", session=4711)
+    stranger.introduce()
+    stranger.send(Ack((AckState("A", 4711, 1, {}, (), ()),)))
+    net.run(net.limits.beat_ms)
+    net._close("C", stranger.link)
+    net["C"].unlinked(stranger.link, net.now)
+    net.run(net.limits.beat_ms)
+    assert net["C"].acks.processes.suspects == {"A"}
+    assert not net["C"].acks.processes.duplicates
+    net.delete("C", "a")
+    assert all(lost not in net[label].known for label in "ABC")
+    net.run(2 * net.limits.duplicate_clear_ms)
+    assert all(net[label].known[lost.inc] == Ticks.upto(left.tick) for label in "ABC")
+    assert net.at("C", "a") == ()
 
 
 def test_no_hole_is_void_while_there_are_clones() -> None:

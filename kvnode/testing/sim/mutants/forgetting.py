@@ -39,10 +39,10 @@ def stable_by_the_dot(self: Forget, version: Version) -> bool:
 
 def floor_of_those_heard(self: Acks, inc: Incarnation) -> Ticks:
     """A member of which nothing was heard has nothing against it."""
-    if self._state.view is not None or self.duplicates & {*self._state.members, self._state.name}:
+    if self._state.view is not None or self.processes.is_contested(self._state.members):
         return EMPTY
     ticks = self._state.durable[inc]
-    for held in (self.current(name) for name in self.others()):
+    for held in (self.processes.current(name) for name in self.others()):
         ticks = ticks if held is None else ticks & held.known[inc]
     return ticks
 
