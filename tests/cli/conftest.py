@@ -1,4 +1,4 @@
-"""Running ``kv`` inside the test, on a client without a node."""
+"""Running ``kv`` inside the test: on a client without a node, or on a real one without the cost of a process."""
 
 from __future__ import annotations
 
@@ -51,8 +51,14 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
 
 
 @pytest.fixture
-def kv(fake: FakeClient, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """Run a command line."""
+def kv(fake: FakeClient, kv_here: Callable[..., Result]) -> Callable[..., Result]:
+    """Run a command line on the fake client."""
+    return kv_here
+
+
+@pytest.fixture
+def kv_here(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Run a command line in this process, on whatever node it names."""
 
     def run(*args: str) -> Result:
         code = main(args)

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
 
+from kvnode.cli import session
 from kvnode.core.path import Path
 from kvnode.data.errors import ErrorRecord, Severity
 from kvnode.data.sources import Source
 from tests.cli.conftest import Result
-from tests.cli.fake import FakeClient, reading
+from tests.cli.fake import INC, FakeClient, reading
 
 Kv = Callable[..., Result]
 
-NOW = datetime.now(UTC)
 CONFIG = Path.parse("agent.onewire.house")
-
-
-def status(state: str, seconds: float) -> dict[str, Any]:
-    seen = NOW - timedelta(seconds=seconds)
-    return {"state": state, "seen": seen, "since": NOW - timedelta(days=2), "every": 60, "bindings": 3}
 
 
 @pytest.fixture
 def tree(fake: FakeClient) -> FakeClient:
-    failed = ErrorRecord("onewire/house", CONFIG, "timeout", "no answer", Severity.ERROR, 1, NOW, NOW, NOW)
+    now = datetime.now(UTC)  # when the test runs, which may be minutes after it was imported
+
+    def status(state: str, seconds: float) -> dict[str, Any]:
+        seen = now - timedelta(seconds=seconds)
+        return {"state": state, "seen": seen, "since": now - timedelta(days=2), "every": 60, "bindings": 3}
+
+    failed = ErrorRecord("onewire/house", CONFIG, "timeout", "no answer", Severity.ERROR, 1, now, now, now)
     return fake.put(
         reading("@.status.agent.onewire.house", status("running", 10)),
         reading("@.status.agent.onewire.shed", status("running", 1000)),
@@ -87,6 +89,40 @@ def test_check(kv: Kv, fake: FakeClient) -> None:
     (row,) = kv("agent", "check", "onewire", "house", "--entry", ":", '{"colour": 1}', "--format", "jsonl").lines
     assert (row["path"], row["key"], row["code"]) == ("agent.onewire.house", "colour", "config")
     assert not any(call[0] == "set" for call in fake.calls)
+
+
+def test_check_a_file_before_it_is_loaded(
+    kv: Kv, fake: FakeClient, tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.put(reading("agent.onewire.house", {"server": "127.0.0.1:4304", "dest": "home.sensors"}))
+    file = tmp_path / "bindings.jsonl"
+
+    def check(*lines: str, more: tuple[str, ...] = ()) -> Result:
+        file.write_text("".join(f"{line}\n" for line in lines))
+        return kv("agent", "check", "onewire", "house", "--file", str(file), "--format", "jsonl", *more)
+
+    device = "agent.onewire.house.28:.67452301EF00"
+    assert check(f'{{"path": "{device}", "value": {{"precision": 12}}}}') == Result(0, "", "")
+    bad = check(
+        '{"path": "home.other", "value": 1}',
+        f'{{"path": "{device}", "versions": [{{"dot": "{INC}:1", "stamp": 1, "value": {{"interval": 0}}}}]}}',
+        '{"path": "agent.onewire.house.x", "value": {"device": "29.67452301EF10", "attr": "PIO.9"}}',
+    )
+    assert bad.code == 1
+    assert [(row["path"], row["key"]) for row in bad.lines] == [(device, "interval"), ("agent.onewire.house.x", "attr")]
+    other = check('{"path": "agent.onewire.hose", "value": {}}')
+    assert other.err == f"kv: --file: {file} has nothing at or below agent.onewire.house (see kv agent check --help)\n"
+    assert "bindings.jsonl, line 1: not a line of a dump" in check("server: x").err
+    assert not any(call[0] == "set" for call in fake.calls)
+
+    def nobody(*args: object) -> None:
+        raise AssertionError("a node is asked")
+
+    monkeypatch.setattr(session, "open_client", nobody)
+    alone = check(f'{{"path": "{device}", "value": {{"dest": "home.attic"}}}}', more=("--alone",))
+    assert alone == Result(0, "", "")
+    without = check(f'{{"path": "{device}", "value": {{}}}}', more=("--alone",))
+    assert [(row["path"], row["key"]) for row in without.lines] == [(device, "dest")], "the tree has one"
 
 
 @pytest.mark.parametrize(

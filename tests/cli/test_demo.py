@@ -39,11 +39,17 @@ def _children(of: str) -> list[str]:
     return [line for line in found if of in line]
 
 
-@pytest.mark.parametrize("args", [("--simulated",), pytest.param((), marks=pytest.mark.owserver)])
-def test_the_whole_story(tmp_path: Path, args: tuple[str, ...]) -> None:
-    demo = _demo(tmp_path, *args)
+@pytest.mark.owserver
+def test_the_whole_story(tmp_path: Path) -> None:
+    demo = _demo(tmp_path)
     out, err = demo.communicate()
     assert (demo.returncode, err) == (0, ""), out
+    _check_story(out)
+    assert list(tmp_path.iterdir()) == []
+    assert _children(str(tmp_path)) == []
+
+
+def _check_story(out: str) -> None:
     assert [int(n) for n in re.findall(r"^(\d)\. ", out, re.MULTILINE)] == list(range(1, 9))
     digests = re.findall(r"b2sum +([0-9a-f]{16})$", out, re.MULTILINE)
     assert len(digests) == 3
@@ -51,8 +57,6 @@ def test_the_whole_story(tmp_path: Path, args: tuple[str, ...]) -> None:
     for room in ("attic", "kitchen", "cellar"):
         assert re.search(rf"home\.{room}\.temp = [\d.]+  \(written at a\)", out)
     assert "equal, and nothing that was acknowledged is missing" in out
-    assert list(tmp_path.iterdir()) == []
-    assert _children(str(tmp_path)) == []
 
 
 def test_ctrl_c_ends_it_silently_with_nothing_left(tmp_path: Path) -> None:
@@ -69,13 +73,16 @@ def test_ctrl_c_ends_it_silently_with_nothing_left(tmp_path: Path) -> None:
     assert _children(str(tmp_path)) == []
 
 
-def test_keep_goes_on_until_ctrl_c(tmp_path: Path) -> None:
+def test_the_whole_story_on_a_simulated_bus_which_goes_on_until_ctrl_c(tmp_path: Path) -> None:
+    told: list[str] = []
     with _demo(tmp_path, "--simulated", "--keep") as demo:
         assert demo.stdout is not None
         for line in demo.stdout:
             if line.startswith("Everything goes on"):
                 break
+            told.append(line)
         assert demo.poll() is None
+        _check_story("".join(told))
         demo.send_signal(signal.SIGINT)
         _, err = demo.communicate()
     assert (demo.returncode, err) == (0, "")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kvnode.testing.processes import NodeProcess, run_kv
+from tests.cli.conftest import Result
 from tests.support.moat import MoatFile
+
+Kv = Callable[..., Result]
 
 pytestmark = pytest.mark.integration
 
@@ -26,56 +30,57 @@ def saved(folder: Path) -> Path:
     return folder / "state.save"
 
 
-def test_a_saved_state_is_taken_over_once(tmp_path: Path) -> None:
+def test_a_saved_state_is_taken_over_once(tmp_path: Path, kv_here: Kv) -> None:
     file = str(saved(tmp_path))
     with NodeProcess("n", tmp_path) as node:
         where = ("--node", node.address, "--format", "json")
         first = json.loads(run_kv("import", "moat", file, *where).stdout)
-        again = json.loads(run_kv("import", "moat", file, *where).stdout)
-        below = json.loads(run_kv("import", "moat", file, "--below", "old", *where).stdout)
-        listed = run_kv("list", "--node", node.address, "--format", "jsonl").stdout.splitlines()
+        again = kv_here("import", "moat", file, *where).json
+        below = kv_here("import", "moat", file, "--below", "old", *where).json
+        listed = kv_here("list", "--node", node.address, "--format", "jsonl").lines
     root = {"path": ":", "why": "the root holds no value here"}
     counts = {"paths": 4, "written": 4, "unchanged": 0, "hidden": 1, "deleted": 2, "skipped": [root], "dry_run": False}
     assert first == counts
     assert again == counts | {"written": 0, "unchanged": 4}
     assert below == counts
-    have = {row["path"]: row["value"] for row in map(json.loads, listed) if not row["path"].startswith("@.nodes")}
+    have = {row["path"]: row["value"] for row in listed if not row["path"].startswith("@.nodes")}
     wanted = {"home.attic.temp": 21.5, "home.cellar.temp": 21.5, "knx.:1.:2.:3": True}
     hidden = "@.moat.conv.x"
     assert have.pop(hidden, {"a": 1}) == {"a": 1}
     assert have == wanted | {f"old.{path}": value for path, value in (wanted | {hidden: {"a": 1}}).items()}
 
 
-def test_a_dry_run_asks_no_node(tmp_path: Path) -> None:
-    done = run_kv("import", "moat", str(saved(tmp_path)), "--dry-run", "--node", "127.0.0.1:1")
-    assert done.stdout.splitlines() == [
+def test_a_dry_run_asks_no_node(tmp_path: Path, kv_here: Kv) -> None:
+    done = kv_here("import", "moat", str(saved(tmp_path)), "--dry-run", "--node", "127.0.0.1:1")
+    report = [
         "4 values: would be written where they differ",
         "1 of them are moat-kv's own, below @.moat: for reference, nothing acts upon them",
         "2 deleted entries left out",
         "1 entries have no place here:",
         "  :: the root holds no value here",
     ]
+    assert (done.code, done.out.splitlines()) == (0, report)
 
 
-def test_a_file_that_breaks_off_needs_a_word(tmp_path: Path) -> None:
+def test_a_file_that_breaks_off_needs_a_word(tmp_path: Path, kv_here: Kv) -> None:
     file = saved(tmp_path)
     file.write_bytes(file.read_bytes()[:-3])
-    done = run_kv("import", "moat", str(file), "--dry-run", check=False)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "--partial takes what is before" in done.stderr
-    done = run_kv("import", "moat", str(file), "--dry-run", "--partial")
-    assert done.stdout.startswith("3 values")
+    done = kv_here("import", "moat", str(file), "--dry-run")
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    assert "--partial takes what is before" in done.err
+    done = kv_here("import", "moat", str(file), "--dry-run", "--partial")
+    assert done.out.startswith("3 values")
 
 
 @pytest.mark.parametrize(
     ("data", "says"), [(b"", "no record of moat-kv in it"), (b"{}", "no record of moat-kv"), (None, "No such file")]
 )
-def test_other_files_are_refused_in_one_line(tmp_path: Path, data: bytes | None, says: str) -> None:
+def test_other_files_are_refused_in_one_line(tmp_path: Path, kv_here: Kv, data: bytes | None, says: str) -> None:
     file = tmp_path / "x"
     if data is not None:
         file.write_bytes(data)
-    done = run_kv("import", "moat", str(file), check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert says in done.stderr
-    assert done.stderr.count("\n") == 1
+    done = kv_here("import", "moat", str(file))
+    assert (done.code, done.out) == (2, "")
+    assert says in done.err
+    assert done.err.count("\n") == 1

@@ -6,14 +6,17 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from kvnode.cli.pathcomplete import split
+from kvnode.client import Put
 from kvnode.core.path import ROOT
 from kvnode.core.path import Path as KvPath
-from kvnode.testing.processes import NodeProcess, environment, free_port, run_kv
+from kvnode.testing.processes import NodeProcess, environment, free_port
+from tests.cli.conftest import Result
+from tests.support.nodes import ask
 
 pytestmark = pytest.mark.integration
 
@@ -21,18 +24,33 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     with NodeProcess("n", tmp_path_factory.mktemp("complete")) as running:
-        for path in ("home.attic.temp", "home.attic", "home.cellar.temp", "ho:.me", "knx.:1.:2"):
-            run_kv("set", path, "1", "--node", running.address)
+        paths = ("home.attic.temp", "home.attic", "home.cellar.temp", "ho:.me", "knx.:1.:2")
+        ask(running, lambda kv: kv.batch([Put(path, 1) for path in paths]))
         yield running
 
 
+def question(address: str, *words: str) -> dict[str, str]:
+    """What the shell's script puts into the environment."""
+    line = shlex.join(["kv", *words]) if words[-1] else shlex.join(["kv", *words[:-1]])
+    return {
+        "_KV_COMPLETE": "bash_complete",
+        "KV_NODE": address,
+        "COMP_CWORD": str(len(words)),
+        "COMP_WORDS": line,
+    }
+
+
+def offered(out: str) -> list[str]:
+    return [line.partition(",")[2] for line in out.splitlines() if line]
+
+
 def complete(address: str, *words: str) -> list[str]:
-    env = environment({"_KV_COMPLETE": "bash_complete", "KV_NODE": address, "COMP_CWORD": str(len(words))})
-    env["COMP_WORDS"] = shlex.join(["kv", *words]) if words[-1] else shlex.join(["kv", *words[:-1]])
+    """As a shell asks: in a process of its own."""
     command = [sys.executable, "-m", "kvnode"]
+    env = environment(question(address, *words))
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == ""
-    return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
+    return offered(done.stdout)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +69,17 @@ def complete(address: str, *words: str) -> list[str]:
         ("home..", []),
     ],
 )
-def test_paths_complete(node: NodeProcess, typed: str, wanted: list[str]) -> None:
-    found = complete(node.address, "get", typed)
-    assert found == wanted
+def test_paths_complete(
+    node: NodeProcess,
+    kv_here: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    typed: str,
+    wanted: list[str],
+) -> None:
+    for name, value in question(node.address, "get", typed).items():
+        monkeypatch.setenv(name, value)
+    done = kv_here()
+    assert (offered(done.out), done.err) == (wanted, "")
 
 
 def test_the_node_of_the_command_line_is_asked(node: NodeProcess) -> None:

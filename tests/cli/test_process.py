@@ -12,17 +12,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from kvnode.testing.processes import NodeProcess, environment, free_port, run_kv
+from tests.cli.conftest import Result
+from tests.support.nodes import ask, dump_of, put, status, wait_for
+
+Kv = Callable[..., Result]
 
 pytestmark = pytest.mark.integration
 
 KV = [sys.executable, "-m", "kvnode"]
-WAIT_S = 30.0
+WAIT_S = 60.0
 START_S = 0.25
 """What ``kv get`` may cost on a quiet machine,"""
 PLAIN_S = 0.07
@@ -66,12 +70,19 @@ def test_node_run_prints_one_line_and_ends_with_0(tmp_path: Path, backend: str, 
         (("--name", "no name", "--data", "x"), 2),
         (("--name", "n", "--store", "memory", "--listen", "0.0.0.0:0"), 2),
         (("--name", "n", "--store", "memory", "--config", "/nonexistent.yaml"), 2),
-        (("--name", "n", "--data", "/dev/null/x", "--socket", "none", "--listen", "127.0.0.1:0"), 70),
     ],
 )
-def test_a_node_that_cannot_run_says_why(args: tuple[str, ...], code: int) -> None:
-    done = run_kv("node", "run", *args, check=False)
-    assert (done.returncode, done.stdout) == (code, "")
+def test_a_node_that_cannot_run_says_why(kv_here: Kv, args: tuple[str, ...], code: int) -> None:
+    done = kv_here("node", "run", *args)
+    assert (done.code, done.out) == (code, "")
+    assert done.err.startswith("kv: ")
+    assert done.err.count("\n") == 1
+
+
+def test_a_node_without_a_store_says_why() -> None:
+    where = ("--data", "/dev/null/x", "--socket", "none", "--listen", "127.0.0.1:0")
+    done = run_kv("node", "run", "--name", "n", *where, check=False)
+    assert (done.returncode, done.stdout) == (70, "")
     assert done.stderr.startswith("kv: ")
     assert "Traceback" not in done.stderr
 
@@ -106,12 +117,10 @@ def test_the_one_local_node_is_found(tmp_path: Path) -> None:
                 assert f"unix:{tmp_path}/kvnode/{name}.sock" in done.stderr
 
 
-def test_no_node_is_code_3_and_quick() -> None:
-    began = time.monotonic()
-    done = run_kv("get", "x", "--node", f"127.0.0.1:{free_port()}", check=False)
+def test_no_node_is_code_3_without_a_wait() -> None:
+    done = run_kv("get", "x", "--node", f"127.0.0.1:{free_port()}", "--timeout", "3600", check=False)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.count("\n") == 1
-    assert time.monotonic() - began < 4
 
 
 def test_a_node_that_is_silent_is_code_3_in_time() -> None:
@@ -237,6 +246,47 @@ def test_colour_only_on_a_terminal_that_wants_it(node: NodeProcess) -> None:
     assert "x = " in tree
 
 
+def test_long_work_tells_a_terminal_how_far_it_is(node: NodeProcess) -> None:
+    master, slave = pty.openpty()
+    env = environment({"TERM": "xterm", "NO_COLOR": "1"})
+    args = [*KV, "load", "-", "--node", node.address]
+    process = subprocess.Popen(args, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=slave)
+    os.close(slave)
+    try:
+        assert process.stdin is not None
+        shown = b""
+        until = time.monotonic() + WAIT_S
+        while b"paths read" not in shown:
+            assert time.monotonic() < until
+            process.stdin.write(b'{"path": "progress", "value": 1}\n' * 512)
+            process.stdin.flush()
+            if select.select([master], [], [], 0.1)[0]:
+                shown += os.read(master, 65536)
+        out, _ = process.communicate(timeout=WAIT_S)
+    finally:
+        process.kill()
+        os.close(master)
+    assert process.returncode == 0
+    assert b"paths read" in out
+    assert b"paths read" in shown
+
+
+def test_lines_of_a_list_can_be_loaded(node: NodeProcess) -> None:
+    node.kv("load", "-", input='{"path": "hand.a", "value": {"$time": "2026-01-01T00:00:00Z"}}\n')
+    node.kv("set", "hand.b", "[1, 2]")
+    listed = node.kv("list", "hand", "--format", "jsonl").stdout
+    node.kv("delete", "hand", "--recursive", "--yes")
+    node.kv("load", "-", input=listed)
+    again = [(row["path"], row["value"]) for row in map(json.loads, listed.splitlines())]
+    assert again == [("hand.a", {"$time": "2026-01-01T00:00:00.000Z"}), ("hand.b", [1, 2])]
+    now = node.kv("list", "hand", "--format", "jsonl").stdout
+    assert [(row["path"], row["value"]) for row in map(json.loads, now.splitlines())] == again
+    node.kv("set", "hand.c", "1", "--ttl", "1h")
+    lease = node.kv("list", "hand.c", "--format", "jsonl").stdout
+    done = node.kv("load", "-", input=lease, check=False)
+    assert (done.returncode, done.stderr) == (2, "kv: standard input, line 1: a lease; it takes a dump to load one\n")
+
+
 # -- dump and load -------------------------------------------------------------------------------------------
 
 
@@ -245,34 +295,38 @@ def _line(path: str, value: object, **more: object) -> str:
     return json.dumps({"path": path, "versions": [version]}) + "\n"
 
 
-def test_dump_and_load(tmp_path: Path) -> None:
+def test_dump_and_load(tmp_path: Path, kv_here: Kv) -> None:
     with NodeProcess("one", tmp_path) as one, NodeProcess("two", tmp_path) as two:
         lines = [_line("a.b", 1), _line("a", "on"), _line("c.:3", {"x": [1, 2.5]}), _line("b", {"$bytes": "aGk="})]
         one.kv("load", "-", input="".join(lines) + _line("gone", 1) + _line("expired", 1, expiry=1))
-        one.kv("delete", "gone")
+        ask(one, lambda kv: kv.delete("gone"))
         file = tmp_path / "dump.jsonl"
-        file.write_text(one.kv("dump", "--known", "--records").stdout)
+        file.write_text(kv_here("dump", "--known", "--records", "--node", one.address).out)
         assert set(json.loads(file.read_text().splitlines()[0])) == {"known"}
         plain = one.dump()
         assert [json.loads(line)["path"] for line in plain.splitlines()] == ["@.nodes.one", "a", "a.b", "b", "c.:3"]
 
-        done = json.loads(two.kv("load", str(file), "--format", "json").stdout)
+        done = kv_here("load", str(file), "--format", "json", "--node", two.address).json
         assert (done["written"], done["unchanged"], done["skipped"]) == (4, 0, 1)
-        again = json.loads(two.kv("load", "-", "--format", "json", input=plain).stdout)
+        file.write_text(plain)
+        again = kv_here("load", str(file), "--format", "json", "--node", two.address).json
         assert (again["written"], again["unchanged"]) == (0, 4)
-        assert _values(two.dump()) == _values(plain)
+        assert _values(dump_of(two)) == _values(plain)
 
 
-def test_versions_come_back_under_their_own_dots(tmp_path: Path, node: NodeProcess) -> None:
-    node.kv("load", "-", input=_line("old.a", 1) + _line("old.b", {"x": 1}) + _line("old.gone", 1))
-    node.kv("delete", "old.gone")
-    dump = node.kv("dump", "old", "--records").stdout
+def test_versions_come_back_under_their_own_dots(tmp_path: Path, node: NodeProcess, kv_here: Kv) -> None:
+    file = tmp_path / "dump.jsonl"
+    file.write_text(_line("old.a", 1) + _line("old.b", {"x": 1}) + _line("old.gone", 1))
+    assert kv_here("load", str(file), "--node", node.address).code == 0
+    ask(node, lambda kv: kv.delete("old.gone"))
+    file.write_text(kv_here("dump", "old", "--records", "--node", node.address).out)
     with NodeProcess("other", tmp_path) as other:
-        new = json.loads(other.kv("load", "-", "--versions", "--format", "json", input=dump).stdout)["written"]
-        assert new >= 2  # the delete may be forgotten by now
-        assert other.kv("dump", "old").stdout == node.kv("dump", "old").stdout
-        assert json.loads(other.kv("load", "-", "--versions", "--format", "json", input=dump).stdout)["written"] == 0
-        assert other.kv("get", "old.gone", check=False).returncode == 1
+        load = ("load", str(file), "--versions", "--format", "json", "--node", other.address)
+        assert kv_here(*load).json["written"] >= 2  # the delete may be forgotten by now
+        dumps = [kv_here("dump", "old", "--node", of.address).out for of in (other, node)]
+        assert dumps[0] == dumps[1]
+        assert kv_here(*load).json["written"] == 0
+        assert kv_here("get", "old.gone", "--node", other.address).code == 1
 
 
 def _values(dump: str) -> dict[str, list[object]]:
@@ -297,17 +351,20 @@ def _values(dump: str) -> dict[str, list[object]]:
         ('{"path": "a", "versions": 7}', "not a line of a dump"),
     ],
 )
-def test_a_broken_dump_names_the_line(node: NodeProcess, line: str, says: str) -> None:
-    done = node.kv("load", "-", check=False, input=f'{{"known": {{}}}}\n\n{line}\n')
-    assert done.returncode == 2
-    assert done.stderr.startswith("kv: standard input, line 3: ")
-    assert says in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_a_broken_dump_names_the_line(tmp_path: Path, node: NodeProcess, kv_here: Kv, line: str, says: str) -> None:
+    file = tmp_path / "dump.jsonl"
+    file.write_text(f'{{"known": {{}}}}\n\n{line}\n')
+    done = kv_here("load", str(file), "--node", node.address)
+    assert done.code == 2
+    assert done.err.startswith(f"kv: {file}, line 3: ")
+    assert says in done.err
+    assert done.err.count("\n") == 1
 
 
 def test_versions_need_records(node: NodeProcess) -> None:
-    done = node.kv("load", "-", "--versions", check=False, input=node.dump())
+    done = node.kv("load", "-", "--versions", check=False, input=dump_of(node))
     assert done.returncode == 2
+    assert done.stderr.startswith("kv: standard input, line 1: ")
     assert "kv dump --records" in done.stderr
 
 
@@ -333,7 +390,7 @@ def test_start_up_costs_less_than_a_quarter_of_a_second(node: NodeProcess, tmp_p
     node.kv("set", "quick", "1")
     env = environment({"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""})
     plain, ours = [], []
-    for _ in range(6):
+    for _ in range(4):
         plain.append(_cost([sys.executable, "-c", "import asyncio"], env))
         ours.append(_cost([*KV, "get", "quick", "--node", node.address], env))
     assert min(ours) < START_S * max(1.0, min(plain) / PLAIN_S), (plain, ours)
@@ -350,25 +407,19 @@ def _cost(command: list[str], env: dict[str, str]) -> float:
 # -- a real conflict -----------------------------------------------------------------------------------------
 
 
-def test_a_conflict_is_listed_and_resolved(tmp_path: Path) -> None:
+def test_a_conflict_is_listed_and_resolved(tmp_path: Path, kv_here: Kv) -> None:
     with NodeProcess("a", tmp_path) as a:
-        a.kv("set", "home.target", "21")
+        put(a, "home.target", 21)
         assert a.terminate() == 0
         with NodeProcess("b", tmp_path, peers=[a.address]) as b:
-            b.kv("set", "home.target", "18")
+            put(b, "home.target", 18)
             a.start()
-            _until_it_prints(b, "conflicts", "list", "--format", "jsonl")
-            (row,) = [json.loads(line) for line in b.kv("conflicts", "list", "--format", "jsonl").stdout.splitlines()]
+            wait_for(lambda: status(b)["conflicts"] == 1, "the conflict")
+            (row,) = kv_here("conflicts", "list", "--format", "jsonl", "--node", b.address).lines
             assert row["path"] == "home.target"
             assert [(s["node"], s["value"]) for s in row["siblings"]] == [("b", 18), ("a", 21)]
             assert b.kv("get", "home.target").stdout == "18\n"
-            b.kv("conflicts", "resolve", "home.target", "--take", "a", "--ack", "all", "--timeout", "20")
+            b.kv("conflicts", "resolve", "home.target", "--take", "a", "--ack", "all", "--timeout", "60")
             assert a.kv("get", "home.target").stdout == "21\n"
-            assert a.kv("conflicts", "list").stdout == "no conflicts\n"
-            assert json.loads(a.kv("status", "--format", "json").stdout)["peers"][0]["name"] == "b"
-
-
-def _until_it_prints(node: NodeProcess, *args: str) -> None:
-    until = time.monotonic() + WAIT_S
-    while not node.kv(*args).stdout:
-        assert time.monotonic() < until
+            assert kv_here("conflicts", "list", "--node", a.address).out == "no conflicts\n"
+            assert kv_here("status", "--format", "json", "--node", a.address).json["peers"][0]["name"] == "b"

@@ -125,16 +125,21 @@ def test_convert_goes_by_the_ending_or_by_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "data", "says"),
+    ("args", "says"),
     [
-        ((), b"", "standard input: of which form is it? Say --from json|"),
-        (("x.txt",), b"", "x.txt: of which form is it?"),
-        (("none.json",), b"", "none.json: No such file or directory"),
-        (("--from", "json"), b"[1", "standard input: value 1: "),
-        (("--from", "json", "--shorten", "--lengthen"), b"1", "either --shorten or --lengthen"),
+        ((), "standard input: of which form is it? Say --from json|"),
+        (("x.txt",), "x.txt: of which form is it?"),
+        (("none.json",), "none.json: No such file or directory"),
+        (("--from", "json", "--shorten", "--lengthen"), "either --shorten or --lengthen"),
     ],
 )
-def test_convert_refuses_in_one_line(args: tuple[str, ...], data: bytes, says: str) -> None:
-    done = _kv("convert", *args, data=data)
+def test_convert_refuses_in_one_line(kv: Kv, args: tuple[str, ...], says: str) -> None:
+    done = kv("util", "convert", *args)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert says in done.err
+
+
+def test_convert_says_which_value_is_wrong() -> None:
+    done = _kv("convert", "--from", "json", data=b"[1")
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
-    assert says in done.stderr.decode()
+    assert b"standard input: value 1: " in done.stderr

@@ -15,9 +15,9 @@ from kvnode.transport.tcp import TcpTransport
 
 pytestmark = pytest.mark.anyio
 
-WAIT_S = 60.0
-CONNECTIONS = 30
-PATHS = 200
+WAIT_S = 100.0
+CONNECTIONS = 16
+PATHS = 100
 
 
 class Limits:
