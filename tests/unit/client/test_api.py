@@ -25,11 +25,13 @@ from kvnode.client import (
 )
 from kvnode.codec.values import pack
 from kvnode.core.effects import Change as CoreChange
-from kvnode.core.entry import decode_record
+from kvnode.core.entry import Version
 from kvnode.core.path import Path, Pattern
 from kvnode.core.ticks import Dot
+from kvnode.node.loading import take_in
 from kvnode.testing.inprocess import WAIT_S
-from kvnode.testing.served import served_client
+from kvnode.testing.served import ServedNode, served_client
+from tests.support.strangers import version
 
 pytestmark = pytest.mark.anyio
 
@@ -292,6 +294,7 @@ async def test_a_policy_change_is_told_to_watchers() -> None:
 
 async def test_a_delete_that_races_a_write_shows_both() -> None:
     async with served_client("a") as (node, kv), kv.watch("x") as changes:
+        await _take_in(node, version("@.nodes.away", 1, {"inc": ""}))  # for whom the delete is remembered
         await kv.set("x", 1)
         deleted = await kv.delete("x")
         written = await _concurrent(node, "x", 2, stamp=deleted.stamp - 9)
@@ -302,16 +305,15 @@ async def test_a_delete_that_races_a_write_shows_both() -> None:
         assert [s.deleted for s in last.siblings] == [False, True]
 
 
-async def _concurrent(node: Any, path: str, value: object, stamp: int) -> Dot:
+async def _concurrent(node: ServedNode, path: str, value: object, stamp: int) -> Dot:
     """A version from elsewhere that knows nothing of what is here."""
-    from kvnode.core.entry import Version, body_of, encode_record
-    from kvnode.node.loading import take_in
+    concurrent = version(path, 7, value, stamp=stamp)
+    await _take_in(node, concurrent)
+    return concurrent.dot
 
-    dot = Dot("z~0123456789abcdef", node.rng.randrange(1, 1 << 40))
-    version = Version.make(dot, {}, body_of(Path.parse(path), stamp, pack(value)))
-    records = [decode_record(encode_record((version,)))]
-    assert await node.driver.call(lambda replica, now: take_in(replica, records, now)) == 1
-    return dot
+
+async def _take_in(node: ServedNode, held: Version) -> None:
+    assert await node.driver.call(lambda replica, now: take_in(replica, [(held,)], now)) == 1
 
 
 async def test_a_value_that_is_none_harms_nobody() -> None:
