@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
+BENCH := $(VENV)/.bench
 SEEDS ?= 1..100
 MINUTES ?= 5
 ROUNDS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim torture damage soak lint types contracts reference picture docs build clean install dev
+.PHONY: help demo test sim torture damage soak bench bench-quick lint types contracts reference picture docs build clean install dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,11 @@ $(RUN): pyproject.toml
 $(DEV): $(RUN)
 	@echo "make: adding what development needs, once; this takes a minute"
 	@$(PIP) --editable '.[all,dev]'
+	@touch $@
+
+$(BENCH): $(RUN)
+	@echo "make: adding the clients of the systems to compare with, once"
+	@$(PIP) --editable '.[all,bench]'
 	@touch $@
 
 demo: $(RUN) ## three nodes and a 1-Wire bus, a cut link, a killed node; needs nothing else
@@ -57,6 +63,12 @@ damage: $(DEV) ## real nodes whose stores are broken, ROUNDS=200 times: do they 
 
 soak: $(DEV) ## real nodes under load and churn for MINUTES=5: does anything grow?
 	@$(BIN)/python -m kvnode.testing.soak --minutes $(MINUTES)
+
+bench: $(BENCH) ## measure side by side with redis, nats, etcd, mosquitto, where installed; half an hour
+	@$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(BENCH) ## the same in one short round
+	@$(BIN)/python -m bench --quick $(ARGS)
 
 lint: $(DEV) ## style and likely bugs
 	@$(BIN)/ruff check .
