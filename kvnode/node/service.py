@@ -32,8 +32,8 @@ from kvnode.core.replica import Replica
 from kvnode.data.logs import RecentLines, set_up_logging
 from kvnode.data.versions import installed_version
 from kvnode.store.base import Store, StoreError
+from kvnode.store.logged import LoggedStore
 from kvnode.store.memory import MemoryStore
-from kvnode.store.sqlite import SqliteStore
 from kvnode.transport.address import Address, parse_address
 from kvnode.transport.base import Connection, Listener, ListenFailed
 from kvnode.transport.tcp import TcpTransport
@@ -294,7 +294,7 @@ def _open(config: NodeConfig, store: Store, now: Now) -> Replica:
 
 @asynccontextmanager
 async def _opened(config: NodeConfig) -> AsyncIterator[tuple[Store, Replica]]:
-    store: Store = MemoryStore() if config.data_dir is None else SqliteStore(config.data_dir)
+    store: Store = MemoryStore() if config.data_dir is None else LoggedStore(config.data_dir)
     try:
         try:
             replica = await anyio.to_thread.run_sync(_open, config, store, system_clock())

@@ -14,6 +14,7 @@ from typing import BinaryIO, Final
 from . import files
 from .base import StoreError, StoreExists, StoreReadOnly
 from .check import Level, Report, check, present, read_only
+from .fold import whole_copy
 from .lock import FileLock
 from .sqlite import FILE_NAME
 from .sqlite_errors import reported
@@ -68,7 +69,7 @@ def copy_of_store(path: str, target: str, *, overwrite: bool = False) -> None:
     :class:`.base.StoreError`.
     """
     with locked(path), _part(target, overwrite=overwrite) as part, read_only(path) as db:
-        files.build(part, files.copy_of(db, path))
+        files.build(part, whole_copy(db, path))
 
 
 @contextlib.contextmanager
@@ -119,7 +120,7 @@ def restore(source: str, directory: str, *, force: bool = False) -> str | None:
             if old and not force:
                 raise StoreExists(path)
             with read_only(source) as db:
-                files.replace(path, files.RESTORED, number, files.copy_of(db, source))
+                files.replace(path, files.RESTORED, number, whole_copy(db, source))
         finally:
             lock.release()
     return f"{path}.{files.ASIDE[files.RESTORED]}-{number}" if old else None

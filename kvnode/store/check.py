@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath
 from typing import Final
 
+from kvnode.core.effects import Loaded
 from kvnode.core.entry import decode_record, plain
+from kvnode.core.state import DOUBTED_META, MARKS_META
 from kvnode.core.path import Path, PathError
 from kvnode.core.quarantine import Quarantine
-from kvnode.core.state import DOUBTED_META, MARKS_META
 from kvnode.core.ticks import Incarnation, Known, is_incarnation
 
 from . import files
 from .base import NoStore
 from .inspection import Found, inspect
+from .log import Log
 from .migrations import version_of
+from .overlay import live_rows, loaded_over
 from .salvage import readable
 from .sqlite import check_identity
 from .sqlite_errors import FAILURES, Damage, is_damage, reported
@@ -47,9 +52,9 @@ class Level(StrEnum):
 class Finding:
     """One thing that a check found.
 
-    `kind` is a stable code: ``file``, ``tally``, ``dots``, ``doubt``, ``kept``, or the name of the table (``rows``,
-    ``known``, ``meta`` ...) whose row is damaged. `path` is the entry that it is about in its text form, empty if that
-    cannot be told.
+    `kind` is a stable code: ``file``, ``log``, ``tally``, ``dots``, ``doubt``, ``kept``, or the name of the table
+    (``rows``, ``known``, ``meta`` ...) whose row is damaged. `path` is the entry that it is about in its text form,
+    empty if that cannot be told.
     """
 
     level: Level
@@ -61,7 +66,7 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a check found in `file`. `findings` are the first :data:`MAX_FINDINGS`, `more` counts the rest; `entries`,
-    `versions` and `incarnations` count what is sound; `log_bytes` is the size of the log beside the file.
+    `versions` and `incarnations` count what is sound; `log_bytes` is the size of the log, or logs, beside the file.
     """
 
     file: str
@@ -115,7 +120,7 @@ class _Look:
         return Report(
             file=self.path,
             bytes=os.path.getsize(self.path),
-            log_bytes=_size(f"{self.path}-wal"),
+            log_bytes=sum(_size(f"{self.path}{suffix}") for suffix in ("-wal", *files.LOG_FILES)),
             schema=self.schema,
             entries=self.entries,
             versions=self.versions,
@@ -152,21 +157,40 @@ def present(path: str) -> None:
 
 @contextlib.contextmanager
 def read_only(path: str) -> Iterator[sqlite3.Connection]:
-    """The store, without a change to it: what is only in its log is read too, and no new side file stays."""
-    log = _size(f"{path}-wal") > 0
-    index = f"{path}-shm"
-    own_index = log and not os.path.exists(index)
-    # Told that nobody else has it open, SQLite needs no index of the log; but then it reads no log either.
-    mode = "mode=ro" if log else "mode=ro&immutable=1"
-    try:
-        with contextlib.closing(sqlite3.connect(f"{PurePath(path).as_uri()}?{mode}", uri=True)) as db:
-            db.isolation_level = None
-            db.text_factory = bytearray
-            yield db
-    finally:
-        if own_index:
-            with contextlib.suppress(OSError):
-                os.unlink(index)
+    """The store file, without a change to it: what is only in SQLite's own log is read too, what a process that died
+    wrote and did not complete is not, and no new side file stays.
+    """
+    with contextlib.ExitStack() as stack:
+        if _size(f"{path}-journal"):
+            path = stack.enter_context(_rolled_back(path))
+        log = _size(f"{path}-wal") > 0
+        index = f"{path}-shm"
+        if log and not os.path.exists(index):
+            stack.callback(_remove, index)
+        # Told that nobody else has it open, SQLite needs no index of the log; but then it reads no log either.
+        mode = "mode=ro" if log else "mode=ro&immutable=1"
+        uri = f"{PurePath(path).as_uri()}?{mode}"
+        db = stack.enter_context(contextlib.closing(sqlite3.connect(uri, uri=True)))
+        db.isolation_level = None
+        db.text_factory = bytearray
+        yield db
+
+
+@contextlib.contextmanager
+def _rolled_back(path: str) -> Iterator[str]:
+    """A copy of a store that a process left in the midst of a transaction, where SQLite can undo that."""
+    with tempfile.TemporaryDirectory() as directory:
+        copy = os.path.join(directory, os.path.basename(path))
+        for suffix in ("", "-journal"):
+            shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
+        with contextlib.closing(sqlite3.connect(copy)) as db, contextlib.suppress(*FAILURES):
+            db.execute("SELECT * FROM meta").fetchone()  # reading is what makes it do so
+        yield copy
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def _size(path: str) -> int:
@@ -188,9 +212,16 @@ def _check(db: sqlite3.Connection, look: _Look) -> None:
             raise
         _look_at_ruins(db, look, str(error))
     else:
+        log = Log(look.path, found.mark, damaged=bool(found.doubts))
+        for what in log.doubts:
+            look.error("log", what)
         _look_at_findings(found, look)
-        _look_at_entries(db, found, look)
-        _look_at_meta(found, look)
+        damaged = found.damaged_rows
+        stored = ((key, record) for key, record, _ in ROWS.read(db) if key not in damaged)
+        of_file = Loaded((), found.known, found.meta, (), found.quarantine)
+        whole = loaded_over(of_file, log.pending, live_rows(stored, log.pending))
+        _look_at_entries(whole, look)
+        _look_at_meta(whole, look)
 
 
 def _look_at_ruins(db: sqlite3.Connection, look: _Look, why: str) -> None:
@@ -213,15 +244,11 @@ def _look_at_findings(found: Found, look: _Look) -> None:
         look.warn("doubt", f"told at the last start, and no commit since: {line}")
 
 
-def _look_at_entries(db: sqlite3.Connection, found: Found, look: _Look) -> None:
+def _look_at_entries(found: Loaded, look: _Look) -> None:
     """Every record can be read, holds versions of its own path, each known, and no dot twice."""
     known = Known(found.known)
     seen: dict[Incarnation, set[int]] = {}
-    damaged = found.damaged_rows
-    for raw_key, record, _ in ROWS.read(db):
-        key = bytes(raw_key)
-        if key in damaged:
-            continue
+    for key, record in found.rows:
         path = text_of_key(key)
         try:
             Path.from_key(key)
@@ -242,7 +269,7 @@ def _look_at_entries(db: sqlite3.Connection, found: Found, look: _Look) -> None:
             ticks.add(version.tick)
 
 
-def _look_at_meta(found: Found, look: _Look) -> None:
+def _look_at_meta(found: Loaded, look: _Look) -> None:
     look.incarnations = len(found.known)
     for inc in found.known:
         if not is_incarnation(inc):

@@ -38,7 +38,7 @@ def whole_copy(source: sqlite3.Connection, path: str) -> files.Make:
     def make(db: sqlite3.Connection) -> None:
         files.copy_of(source, path)(db)
         log = log_beside(db, path)
-        fold(db, log.pending, log.doubts)
+        fold(db, log.pending, log.doubt_lines)
 
     return make
 

@@ -26,8 +26,8 @@ RandomBytes = Callable[[int], bytes]
 
 
 class Log:
-    """The log beside the store file `path`. `doubts` tells what of it was lost; `trusted` is False when its files must
-    be made anew before anything is written to them.
+    """The log beside the store file `path`. `doubts` tells what of it was lost, in a few words each; `trusted` is False
+    when its files must be made anew before anything is written to them.
     """
 
     def __init__(self, path: str, mark: Mark | None, *, damaged: bool = False) -> None:
@@ -37,14 +37,14 @@ class Log:
         self._path: Final = path
         self._segments: Final = tuple(Segment(f"{path}{suffix}") for suffix in files.LOG_FILES)
         self.doubts: list[str] = []
-        self.epoch = b"" if mark is None else mark.epoch
+        self.epoch = b""
         self._next = 1
         self._active = self._segments[0]
         contents = [_content(segment.path) for segment in self._segments]
         if mark is None and damaged:
             mark = _lost_mark(contents)
         if mark is not None:
-            self._next = mark.applied + 1
+            self.epoch, self._next = mark.epoch, mark.applied + 1
             self._take(contents, mark)
         self._look_for_others(contents)
         self.trusted = not self.doubts
@@ -78,7 +78,12 @@ class Log:
                 self._doubt(f"the log {os.path.basename(segment.path)} beside it is that of another store")
 
     def _doubt(self, what: str) -> None:
-        self.doubts.append(f"{self._path}: {what}")
+        self.doubts.append(what)
+
+    @property
+    def doubt_lines(self) -> tuple[str, ...]:
+        """The doubts, as lines that name the store."""
+        return tuple(f"{self._path}: {what}" for what in self.doubts)
 
     # -- what it holds ---------------------------------------------------------------------------------------
 

@@ -46,10 +46,10 @@ _NOTHING: Final = Batch([])
 
 
 def bound_of(log_bytes: int, snapshot_bytes: int) -> int:
-    """How long a segment becomes. One that is as long as the snapshot holds several changes for each page of it, even
-    if they lie all over it.
+    """How long a segment becomes. One that is longer than the snapshot holds many changes for each page of it, even if
+    they lie all over it, and the page is written once for all of them.
     """
-    return min(max(log_bytes, snapshot_bytes), LONGEST * log_bytes)
+    return min(max(log_bytes, 2 * snapshot_bytes), LONGEST * log_bytes)
 
 
 class Drain(threading.Thread):
@@ -119,7 +119,7 @@ class LoggedStore:
     def _with_log(self, loaded: Loaded, log: Log) -> Loaded:
         rows = self._rows(loaded.rows, log)
         whole = loaded_over(loaded, log.pending, rows)
-        return replace(whole, doubts=(*loaded.doubts, *log.doubts))
+        return replace(whole, doubts=(*loaded.doubts, *log.doubt_lines))
 
     def _rows(self, stored: Iterable[tuple[bytes, bytes]], log: Log) -> Iterator[tuple[bytes, bytes]]:
         with reported(self.path):
@@ -238,7 +238,7 @@ class LoggedStore:
         """See :meth:`Store.backup`. The copy lies in the store's directory while it is read."""
         log = self._opened()
         self._wait(log)
-        return self._snapshot.backup(lambda db: fold(db, log.pending, log.doubts))
+        return self._snapshot.backup(lambda db: fold(db, log.pending, log.doubt_lines))
 
     def read_back(self, low: bytes, limit: int) -> list[tuple[bytes, bytes | None]]:
         """See :meth:`Store.read_back`. What the system holds in its own cache it need not read from the disk."""

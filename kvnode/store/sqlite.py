@@ -272,7 +272,10 @@ class SqliteStore:
         if db is None:
             return
         with contextlib.suppress(*FAILURES):
-            db.close()  # writes the log back, and removes it
+            if self._journal != "wal":
+                db.execute("PRAGMA journal_mode = DELETE")  # removes the empty file
+        with contextlib.suppress(*FAILURES):
+            db.close()  # writes SQLite's own log back, and removes it
 
 
 def _connect(path: str) -> sqlite3.Connection:

@@ -8,7 +8,8 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from kvnode.store.files import PAGE_BYTES
+from kvnode.store.files import LOG_FILES, PAGE_BYTES
+from kvnode.store.frames import MAGIC
 from kvnode.store.sqlite import FILE_NAME
 
 Damage = Callable[[Path, Random], str]
@@ -22,8 +23,20 @@ def _file(directory: Path) -> Path:
     return directory / FILE_NAME
 
 
-def _log(directory: Path) -> Path:
-    return directory / f"{FILE_NAME}-wal"
+def _logs(directory: Path) -> list[Path]:
+    """The segments of its log."""
+    return [path for suffix in LOG_FILES if (path := directory / f"{FILE_NAME}{suffix}").exists()]
+
+
+def _log(directory: Path, rng: Random) -> Path:
+    """A segment in which there is something, if there is one."""
+    logs = _logs(directory)
+    return rng.choice([path for path in logs if _used(path)] or logs)
+
+
+def _used(path: Path) -> int:
+    """How much of a segment was ever written; behind it there is only room."""
+    return len(path.read_bytes().rstrip(b"\0"))
 
 
 def _cut(path: Path, size: int) -> str:
@@ -102,19 +115,36 @@ def remove_file(directory: Path, rng: Random) -> str:
 
 def cut_log(directory: Path, rng: Random) -> str:
     """The log ends too early."""
-    return _cut(_log(directory), rng.randrange(max(_log(directory).stat().st_size, 1)))
+    path = _log(directory, rng)
+    return _cut(path, rng.randrange(max(_used(path), 1)))
 
 
 def flip_log(directory: Path, rng: Random) -> str:
     """Bits in the log."""
-    size = _log(directory).stat().st_size
-    return _flip(_log(directory), [rng.randrange(size) for _ in range(3)] if size else [], rng)
+    path = _log(directory, rng)
+    size = _used(path)
+    return _flip(path, [rng.randrange(size) for _ in range(3)] if size else [], rng)
+
+
+def tear_log(directory: Path, rng: Random) -> str:
+    """The last commit in a segment of the log is half written, as when the power goes."""
+    path = _log(directory, rng)
+    data = path.read_bytes()
+    last = data.rfind(MAGIC)
+    if last < 0:
+        return f"{path.name}: nothing to tear"
+    at = rng.randrange(last, max(_used(path), last + 1))
+    path.write_bytes(data[:at] + bytes(len(data) - at))
+    return f"{path.name}: nothing is left from {at} on"
 
 
 def remove_log(directory: Path, rng: Random) -> str:
-    """The log is gone."""
-    _log(directory).unlink()
-    return f"{_log(directory).name} removed"
+    """The log is gone, or half of it."""
+    logs = _logs(directory)
+    gone = logs[rng.randrange(max(len(logs), 1)) :]
+    for path in gone:
+        path.unlink()
+    return f"{', '.join(path.name for path in gone)} removed"
 
 
 def remove_all(directory: Path, rng: Random) -> str:
@@ -140,7 +170,9 @@ FILE_DAMAGE: Final[Mapping[str, Damage]] = {
 }
 """What befalls the file."""
 LOG_DAMAGE: Final[Mapping[str, Damage]] = {
-    damage.__name__: damage for damage in (cut_log, flip_log, remove_log, remove_all)
+    damage.__name__: damage for damage in (cut_log, flip_log, tear_log, remove_log, remove_all)
 }
-"""What leaves an older state of the store, which is sound: nobody but a peer can tell."""
+"""What leaves the file alone: either it shows, or the store is an older state of itself, which is sound, and nobody but
+a peer can tell.
+"""
 ALL_DAMAGE: Final[Mapping[str, Damage]] = {**FILE_DAMAGE, **LOG_DAMAGE}

@@ -13,7 +13,7 @@ from kvnode.codec.values import unpack
 from kvnode.core.entry import decode_record
 from kvnode.core.path import Path as KvPath
 from kvnode.store.backup import restore
-from kvnode.store.sqlite import SqliteStore
+from kvnode.store.logged import LoggedStore
 from kvnode.testing.processes import NodeProcess, run_kv
 from tests.support.nodes import Writer, ask, dump_of, equal_dumps, linked, put, status, values, wait_for
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 def stored(directory: Path, path: str) -> Any:
     """The value in a store that no node has open."""
-    store = SqliteStore(directory)
+    store = LoggedStore(directory)
     try:
         (version,) = decode_record(dict(store.load().rows)[KvPath.parse(path).key])
         return unpack(bytes(version.details.value))

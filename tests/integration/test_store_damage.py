@@ -17,6 +17,7 @@ import pytest
 from kvnode.client import Client
 from kvnode.store.check import check
 from kvnode.store.files import PAGE_BYTES
+from kvnode.store.frames import MAGIC
 from kvnode.store.sqlite import FILE_NAME
 from kvnode.testing.damage import ALL_DAMAGE, FILE_DAMAGE, LOG_DAMAGE, flip_page_header, garbage, remove_all
 from kvnode.testing.damage_run import NotHealed, Trial, one_round
@@ -93,9 +94,9 @@ def test_every_kind_of_damage_says_what_it_did(tmp_path: Path) -> None:
     for name, damage in ALL_DAMAGE.items():
         directory = tmp_path / name
         directory.mkdir()
-        file, log = directory / FILE_NAME, directory / f"{FILE_NAME}-wal"
+        file, log = directory / FILE_NAME, directory / f"{FILE_NAME}-log0"
         file.write_bytes(bytes(5 * PAGE_BYTES))
-        log.write_bytes(bytes(2 * PAGE_BYTES))
+        log.write_bytes(MAGIC + bytes(range(1, 200)))
         before = [file.read_bytes(), log.read_bytes()]
         assert damage(directory, Random(7))
         after = [path.read_bytes() if path.exists() else None for path in (file, log)]

@@ -40,7 +40,7 @@ class Disk(Protocol):
 class SmallDisk:
     """A file system of its own, with another file on it that takes all the room. Needs the right to mount."""
 
-    said = "no room left (database or disk is full)"
+    said = "no room left ("
 
     def __init__(self, place: Path) -> None:
         self.ballast = place / "ballast"
@@ -63,9 +63,9 @@ class SmallDisk:
 
 
 class LimitedFiles:
-    """No file of the process may become longer. Works for everybody; to SQLite it is a disk that fails."""
+    """No file of the process may become longer. Works for everybody."""
 
-    said = "the disk fails (disk I/O error)"
+    said = "no room left ("
 
     def __init__(self, place: Path) -> None:
         pass

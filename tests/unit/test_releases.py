@@ -24,7 +24,7 @@ from kvnode.core import messages as m
 from kvnode.core.effects import Loaded, Now
 from kvnode.core.replica import Replica
 from kvnode.core.ticks import Known
-from kvnode.store.sqlite import SqliteStore
+from kvnode.store.logged import LoggedStore
 from kvnode.testing.processes import environment
 from tests.support.releases import RELEASES, VERSIONS, Frame, copied_store, environment_of, frames, unpacked, wheel_of
 from tests.support.surface import surface
@@ -60,7 +60,7 @@ def test_nothing_that_a_release_offered_is_gone(version: str, tmp_path: Path) ->
 
 
 def read_store(directory: Path) -> tuple[Loaded, list[tuple[bytes, bytes]]]:
-    store = SqliteStore(directory)
+    store = LoggedStore(directory)
     try:
         loaded = store.load()
         return loaded, list(loaded.rows)

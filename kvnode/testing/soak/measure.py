@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from kvnode.client import Client
 from kvnode.core.entry import decode_record
+from kvnode.store.files import LOG_FILES
 from kvnode.store.sqlite import FILE_NAME
 
 _PAGE_KIB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -31,7 +32,7 @@ def process_now(pid: int) -> Process:
 
 
 class Files(NamedTuple):
-    """A store's files, in KiB."""
+    """A store's files, in KiB: the snapshot, and the log in front of it."""
 
     db_kib: int
     wal_kib: int
@@ -39,7 +40,7 @@ class Files(NamedTuple):
 
 def files_now(data: Path) -> Files:
     """Of the store in this directory."""
-    return Files(_kib(data / FILE_NAME), _kib(data / f"{FILE_NAME}-wal"))
+    return Files(_kib(data / FILE_NAME), sum(_kib(data / f"{FILE_NAME}{suffix}") for suffix in LOG_FILES))
 
 
 def _kib(path: Path) -> int:
