@@ -16,6 +16,7 @@ from .intake import Intake
 from .link import Link
 from .messages import (
     Ack,
+    AckState,
     Check,
     Digest,
     DigestAsk,
@@ -35,7 +36,7 @@ from .path import Pattern
 from .settle import Settle
 from .state import State
 from .sync import Sync
-from .ticks import check_name
+from .ticks import check_name, name_of
 
 
 class Parts(NamedTuple):
@@ -153,6 +154,8 @@ class Inbound:
     # -- versions, comparisons, acknowledgements ---------------------------------------------------------------
 
     def _on_versions(self, link: Link, message: Versions, now: Now) -> None:
+        if link.fed_at is not None:
+            link.fed_at = now.mono
         for version in message.versions:
             self._intake.take(link, version, now)
 
@@ -171,11 +174,11 @@ class Inbound:
             link.mismatches = 0
             if not equal:
                 self._settle.begin(link)
-        elif link.sending is None and not link.dirty:
+        elif link.sending is None and not (link.dirty or link.awaited or self._sync.is_fed(link, now)):
             link.mismatches += 1
             if link.mismatches >= 2:
                 link.mismatches = 0
-                self._sync.send_digest(link)
+                self._sync.send_digest(link, now)
 
     def _on_ack(self, link: Link, message: Ack, now: Now) -> None:
         if link.est is None:
@@ -189,14 +192,22 @@ class Inbound:
             for inc in state.known.keys() & self._state.counters.keys():
                 self._identity.claimed(inc, self._acks.highest(inc), now)
         if self._state.behind and not was_behind:
-            self._rejoin()
-        self._sync.retry(link)
+            self._rejoin(now)
+        if any(_shows_progress(link, state) for state in message.states):
+            self._sync.lazy.acknowledged(link, now)
+        self._sync.retry(link, now)
         if any(news):
             self._state.note(Acked())
             self._forget.soon(now)
 
-    def _rejoin(self) -> None:
+    def _rejoin(self, now: Now) -> None:
         """The store turned out to be an old one while links stand: begin anew on all of them."""
         for link in self._links.values():
             if link.est is not None and not link.partial:
-                self._sync.send_digest(link)
+                self._sync.send_digest(link, now)
+
+
+def _shows_progress(link: Link, state: AckState) -> bool:
+    """Whether the peer says itself that it holds more of what others wrote."""
+    own = (state.name, state.session) == (link.name, link.session)
+    return own and any(name_of(inc) != link.name for inc in state.known)

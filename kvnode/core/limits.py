@@ -34,6 +34,12 @@ class Limits:
     ever."""
     lazy_ms: int = 300
     """A relayed change goes to a peer that is itself linked to the origin only after this time without its ack."""
+    lazy_most_ms: int = 3_000
+    """The same for a peer whose acknowledgements take long."""
+    hold_ms: int = 1_000
+    """A session that has brought nothing for so long is no reason any more to leave another one for later."""
+    held_most_ms: int = 15_000
+    """A peer that catches up from another one is sent what it lacks after this time without an ack, unasked."""
     check_ms: int = 30_000
     """Quiet links compare known and fingerprints this often."""
     diverged_checks: int = 3

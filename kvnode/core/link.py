@@ -45,6 +45,14 @@ class Telling:
 
 
 @dataclass(slots=True)
+class Awaited:
+    """A tick that the peer is to get from others, and since when."""
+
+    tick: int
+    since: int
+
+
+@dataclass(slots=True)
 class Told:
     """What the peer has heard of one process."""
 
@@ -86,6 +94,18 @@ class Link:
     outbox: list[Version] = field(default_factory=list)
     dirty: dict[Incarnation, None] = field(default_factory=dict)
     """known minus est lies within these incarnations, but for what the running session covers."""
+    awaited: dict[Incarnation, Awaited] = field(default_factory=dict)
+    """Incarnations of which others send what the peer lacks, those that wait longest first (see lazy.py)."""
+    ack_lag_ms: int = 0
+    """How long the peer takes to acknowledge what others send it, smoothed."""
+    held: bool = False
+    """The peer's digest said that it catches up from somebody else."""
+    hold_at: int | None = None
+    """Until then its session is held back."""
+    holding: bool = False
+    """Our digest said so."""
+    fed_at: int | None = None
+    """When the session towards us last brought something, or was asked for; None if none is under way."""
     stale: bool = False
     """The peer is partial and may hold what a verdict took away here: no range tells it, so it has to compare."""
     lazy_at: int | None = None

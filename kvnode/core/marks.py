@@ -20,6 +20,7 @@ ALL: Final = frozenset(
         "session-tainted",
         "session-superseded-midway",
         "session-restarted",
+        "session-held",
         "settle-differs",
         "settle-drop",
         "settle-restore",

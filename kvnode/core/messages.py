@@ -50,12 +50,14 @@ class Hello(Message, frozen=True, array_like=True, tag=1):
 class Digest(Message, frozen=True, array_like=True, tag=2):
     """`known`, compact: the recently changed incarnations in full and a hash over all others. Replaces every
     estimate the receiver had (R9) and starts a new difference session towards the sender. `lost`: the receiver's own
-    digest did not tell the sender enough, so it wants one that lists what differs.
+    digest did not tell the sender enough, so it wants one that lists what differs. `hold`: the sender catches up from
+    another peer, so the session towards it should wait until it sends another digest, or does not get on.
     """
 
     recent: Ranges
     rest_hash: int
     lost: bool = False
+    hold: bool = False
 
 
 class DigestAsk(Message, frozen=True, array_like=True, tag=3):

@@ -241,6 +241,7 @@ class Replica:
         self._last = now
         if self.links.pop(link_id, None) is not None:
             self.acks.grown((), now)
+            self.sync.go_on(now)
         if self.state.rejoining and not any(link.ready for link in self.links.values()):
             self.state.end_rejoin()
 
@@ -248,12 +249,8 @@ class Replica:
         """The driver's queue of this link has drained."""
         self._last = now
         link = self.links.get(link_id)
-        if link is None:
-            return
-        link.window = 0
-        self.sync.pump(link, now)
-        if link.dirty and link.lazy_at is None and link.sending is None and link.est is not None:
-            self.sync.start(link, now, settle=False)
+        if link is not None:
+            self.sync.writable(link, now)
 
     def receive(self, link_id: LinkId, seq: int, message: Message, now: Now) -> None:
         """A message of a peer. A malformed or untimely one cuts the link; nothing else is harmed."""
@@ -323,9 +320,8 @@ class Replica:
     @property
     def next_deadline(self) -> int | None:
         """When :meth:`wake` is due, on the clock of `Now.mono`; None: not until the next input."""
-        times = [self.forget.due, self.acks.next_deadline(), self.identity.due]
-        for link in self.links.values():
-            times += (link.lazy_at, link.check_at)
+        times = [self.forget.due, self.acks.next_deadline(), self.identity.due, self.sync.next_deadline()]
+        times += [link.check_at for link in self.links.values()]
         expiry = self.state.next_expiry()
         if expiry is not None:
             times.append(self._last.mono + max(expiry - self._last.wall, 0))

@@ -19,6 +19,7 @@ from typing import Final
 from . import marks
 from .effects import Now
 from .entry import Version
+from .lazy import Lazy
 from .link import Link, Sending
 from .messages import Check, Digest, DigestAsk, DigestBuckets, DigestParts, End, Message, Ranges, Versions
 from .path import Path
@@ -42,6 +43,7 @@ class Sync:
         self._links: Final = links
         self._send: Final = send
         self.on_ahead: Final = on_ahead
+        self.lazy: Final = Lazy(state)
 
     # -- digests ---------------------------------------------------------------------------------------------
 
@@ -53,27 +55,53 @@ class Sync:
         if equal:
             self.resolved(link, link.said.copy(), now)
         elif link.dialled:
-            self.send_digest(link)
+            self.send_digest(link, now)
         else:
             link.owes_digest = True
 
-    def send_digest(self, link: Link, listed: list[Incarnation] | None = None, *, lost: bool = False) -> None:
+    def send_digest(self, link: Link, now: Now, listed: list[Incarnation] | None = None, *, lost: bool = False) -> None:
         """Tell the peer our known, `listed` in full (by default what changed last); it replaces the peer's estimate and
         starts a session towards us.
         """
+        link.holding = self._state.view is None and self._is_fed_beside(link, now)
+        link.fed_at = None if link.holding or link.partial else now.mono
         link.digests_out += 1
         link.end_got = False
         link.refused.clear()
         known = link.said = self._state.known.copy()
         if listed is None or len(listed) > _MOST_LISTED:
             listed = list(known.map)[-self._state.limits.recent_incarnations :]
-        self._send(link, Digest({i: known[i].bounds for i in listed}, known.hash(without=listed), lost))
+        recent = {inc: known[inc].bounds for inc in listed}
+        self._send(link, Digest(recent, known.hash(without=listed), lost, link.holding))
+
+    def _is_fed_beside(self, link: Link, now: Now) -> bool:
+        """Whether a session towards us is under way on another link, so that the same from this one would be twice."""
+        until = self._fed_until(link)
+        return until is not None and until > now.mono
+
+    def is_fed(self, link: Link, now: Now) -> bool:
+        """Whether a session towards us is under way on this link."""
+        return link.fed_at is not None and link.fed_at + self._state.limits.hold_ms > now.mono
+
+    def _fed_until(self, link: Link) -> int | None:
+        """Until when sessions of other links count as under way, if nothing more comes."""
+        times = [k.fed_at for k in self._links.values() if k is not link and k.fed_at is not None]
+        return max(times) + self._state.limits.hold_ms if times else None
+
+    def go_on(self, now: Now) -> None:
+        """If no session towards us is under way any more, one of the peers that were told to wait begins with its."""
+        for link in self._links.values():
+            if link.holding and not self._is_fed_beside(link, now):
+                known, est = self._state.known, link.est
+                differing = None if est is None else [i for i in sorted({*known.map, *est.map}) if known[i] != est[i]]
+                self.send_digest(link, now, differing)
 
     def on_digest(self, link: Link, message: Digest, now: Now) -> None:
         """The peer's known; if its rest differs from ours, the buckets have to tell."""
         known = self._state.known
         recent = read_ranges(message.recent)
         link.digests_in += 1
+        link.held = message.hold
         if link.sending is not None:
             marks.hit("session-restarted")
         if known.hash(without=recent) == message.rest_hash:
@@ -83,12 +111,13 @@ class Sync:
             link.owes_exact = link.owes_exact or message.lost
             self.resolved(link, est, now)
             return
-        link.est, link.sending, link.lazy_at = None, None, None
+        link.est, link.sending, link.lazy_at, link.hold_at = None, None, None, None
+        link.awaited.clear()
         link.owes_exact = link.owes_exact or message.lost
         link.resolving = Known()
         if link.owes_digest:
             link.owes_digest = False
-            self.send_digest(link, lost=True)
+            self.send_digest(link, now, lost=True)
         else:
             marks.hit("digest-buckets")
             self._send(link, DigestAsk())
@@ -132,13 +161,17 @@ class Sync:
         if link.owes_digest or link.owes_exact:
             link.owes_digest = link.owes_exact = False
             known = self._state.known
-            self.send_digest(link, [inc for inc in sorted({*known.map, *est.map}) if known[inc] != est[inc]])
+            self.send_digest(link, now, [inc for inc in sorted({*known.map, *est.map}) if known[inc] != est[inc]])
         link.est = est
         link.base = est.copy()
         link.outbox.clear()
         link.dirty = dict.fromkeys(self._state.known.map)
-        link.sending, link.end_sent = None, False
-        self.start(link, now, settle=True)
+        link.sending, link.end_sent, link.hold_at = None, False, None
+        link.awaited.clear()
+        if link.held and not link.partial and not self._state.known <= est:
+            self.lazy.hold(link, now)
+        else:
+            self.start(link, now, settle=True)
 
     # -- sending ---------------------------------------------------------------------------------------------
 
@@ -158,6 +191,8 @@ class Sync:
             if rest := missing - Ticks.of_sorted(held):
                 ranges[inc] = rest
         incs = tuple(link.dirty)
+        for inc in incs:
+            link.awaited.pop(inc, None)
         link.dirty.clear()
         link.lazy_at = None
         if self._state.view is not None:
@@ -235,13 +270,19 @@ class Sync:
                 continue
             if source is not None and (origin in link.near or origin == link.name):
                 marks.hit("lazy-relay")
-                self.mark_dirty(link, version.inc, now)
+                self._leave(link, version, now)
             elif link.sending is not None or link.window >= self._state.limits.window_bytes:
                 self.mark_dirty(link, version.inc, now, urgent=True)
             else:
                 link.has_now(version)
                 link.outbox.append(version)
                 link.window += size_of(version)
+
+    def _leave(self, link: Link, version: Version, now: Now) -> None:
+        if link.partial:  # what it acknowledges does not tell what it lacks
+            self.mark_dirty(link, version.inc, now)
+        else:
+            self.lazy.leave(link, version.inc, version.tick, now)
 
     def mark_dirty(self, link: Link, inc: Incarnation, now: Now, *, urgent: bool = False) -> None:
         """The peer may lack something of `inc`; a later session looks, as soon as it can if `urgent`."""
@@ -253,8 +294,12 @@ class Sync:
         """Ranges became known here: other peers may lack them."""
         for inc in incs:
             for link in self._links.values():
-                if link is not source and link.est is not None:
+                if link is source or link.est is None:
+                    continue
+                if link.partial:
                     self.mark_dirty(link, inc, now)
+                elif inc not in link.awaited:
+                    self.lazy.leave_missing(link, (inc,), now)
 
     def dropped(self, version: Version, now: Now) -> None:
         """A verdict took this away here (R5). Full peers hear such verdicts themselves, partial ones only from us."""
@@ -281,14 +326,43 @@ class Sync:
         link.outbox.clear()
 
     def wake(self, now: Now) -> None:
-        """Start the lazy sessions that are due."""
+        """Start the sessions that are due: lazy ones, and those of peers that do not get on."""
+        self.go_on(now)
         for link in self._links.values():
-            if link.lazy_at is None or link.lazy_at > now.mono or link.est is None:
+            if link.est is None:
+                continue
+            if link.hold_at is not None:
+                link.lazy_at = None
+                if link.hold_at <= now.mono:
+                    link.hold_at = None
+                    self.start(link, now, settle=True)
+                continue
+            if overdue := self.lazy.overdue(link, now):
+                link.dirty.update(dict.fromkeys(overdue))
+                link.lazy_at = now.mono
+            if link.lazy_at is None or link.lazy_at > now.mono:
                 continue
             if link.sending is not None or link.window >= self._state.limits.window_bytes:
                 link.lazy_at = None  # the end of the session, or writable(), looks again
             else:
                 self.start(link, now, settle=False)
+
+    def writable(self, link: Link, now: Now) -> None:
+        """The link's output has drained."""
+        link.window = 0
+        self.pump(link, now)
+        waits = link.hold_at is not None or link.lazy_at is not None or link.sending is not None
+        if link.dirty and not waits and link.est is not None:
+            self.start(link, now, settle=False)
+
+    def next_deadline(self) -> int | None:
+        """When :meth:`wake` is due."""
+        due: list[int] = []
+        for link in self._links.values():
+            until = self._fed_until(link) if link.holding else None
+            own = (link.hold_at,) if link.hold_at is not None else (link.lazy_at, self.lazy.next_deadline(link))
+            due += (at for at in (until, *own) if at is not None)
+        return min(due, default=None)
 
     # -- receiving -------------------------------------------------------------------------------------------
 
@@ -312,17 +386,18 @@ class Sync:
         link.taint = link.digests_out
         link.refused.update(incs)
 
-    def retry(self, link: Link) -> None:
+    def retry(self, link: Link, now: Now) -> None:
         """The peer's word may count by now: ask again for what was refused."""
         if link.taint == link.digests_out and not all(self._guards(link, inc) for inc in link.refused):
-            self.send_digest(link)
+            self.send_digest(link, now)
 
     def on_end(self, link: Link, message: End, now: Now) -> None:
         """The end of the peer's session: apply its ranges; then compare, if both directions are through."""
         self._apply(link, read_ranges(message.ranges), message.epoch, now)
         if message.settle and message.epoch == link.digests_out:
-            link.end_got = True
+            link.end_got, link.holding, link.fed_at = True, False, None
             self._compare(link)
+            self.go_on(now)
 
     def _apply(self, link: Link, ranges: dict[Incarnation, Ticks], epoch: int, now: Now) -> None:
         """Apply a session's ranges, behind all of its versions; those of a tainted session are void."""
