@@ -4,6 +4,9 @@ Order of durability (compare etcd-io/raft's ``Ready``): effects are carried out 
 :class:`Persist` may be written behind the sends that follow it (no tick is ever used twice, so a crash between
 them is harmless), but nothing that *acknowledges* is decided before :meth:`Replica.persisted` came back with its
 token. :class:`Notify` comes last.
+
+What there is for each change is a struct, made in a third of the time of a dataclass; and since none of them is
+part of a cycle of references, the garbage collector need not look at them.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from .path import Path
 from .ticks import Dot, Incarnation, Ticks
@@ -35,8 +40,7 @@ LinkId = int
 # -- in ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, gc=False):
     """A write that a client asks for.
 
     `value` is one encoded MessagePack object; None deletes. `expect` makes it a compare-and-set: the dots of the
@@ -55,8 +59,7 @@ class Change:
     if_changed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Wrote:
+class Wrote(msgspec.Struct, frozen=True, gc=False):
     """The change stands under this dot; `unchanged`: that is an earlier one, which wrote the same value."""
 
     dot: Dot
@@ -106,8 +109,7 @@ class Persist:
     past: Sequence[Past] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True, gc=False):
     """Send this message on this link, behind those before it. `seq` counts the messages of a link and direction from
     0 and travels along: the receiver ignores a number twice, and a gap voids the session (R4).
     """
@@ -117,8 +119,7 @@ class Send:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(msgspec.Struct, frozen=True, gc=False):
     """Cut this link: the session is void. `why` is for people; `fatal` means that redialling will not help."""
 
     link: LinkId
@@ -126,28 +127,24 @@ class Close:
     fatal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Notify:
+class Notify(msgspec.Struct, frozen=True, gc=False):
     """The siblings of a path changed; an empty tuple: the path is no longer held."""
 
     key: bytes
     siblings: Siblings
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(msgspec.Struct, frozen=True, gc=False):
     """An event (unstored message) arrived or was sent here."""
 
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class Acked:
+class Acked(msgspec.Struct, frozen=True, gc=False):
     """Some member's durable knowledge grew: whoever waits for an ack level looks again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True, gc=False):
     """Something people must see. `kind` is a stable code, `subject` what it is about; `resolved` ends it."""
 
     kind: str

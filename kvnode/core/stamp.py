@@ -37,12 +37,19 @@ class Clock:
 
         A superseded stamp from a clock that is far ahead lifts this one stamp, not the clock.
         """
-        self.last = max(stamp_of(wall), self.last + 1)
-        return min(max(self.last, above + 1), MAX_STAMP)
+        stamp = stamp_of(wall)
+        if stamp <= self.last:
+            stamp = self.last + 1
+        self.last = stamp
+        if stamp <= above:
+            stamp = above + 1
+        return stamp if stamp < MAX_STAMP else MAX_STAMP
 
     def observe(self, stamp: int, wall: int) -> bool:
         """Take note of a remote stamp; False if it is too far ahead and was ignored."""
+        if stamp <= self.last:
+            return True
         if wall_ms(stamp) > wall + self.max_skew_ms:
             return wall_ms(self.last) + self.max_skew_ms >= wall_ms(stamp)
-        self.last = max(self.last, stamp)
+        self.last = stamp
         return True

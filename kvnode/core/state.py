@@ -15,21 +15,17 @@ import msgspec
 from . import marks, system
 from .appointments import Appointments
 from .effects import Close, Deliver, Effect, LinkId, Loaded, Notify, Now, Persist, Report, Send
-from .entry import Siblings, Version, decode_record, encode_record, fingerprint, merge, plain
+from .entry import VALUE, Siblings, Version, encode_record, fingerprint, merge
 from .history import Recorder
 from .limits import Limits
+from .loading import DOUBTED_META, MARKS_META, load
 from .messages import Message
 from .path import Path, Pattern
 from .policy import NEWEST, Rules, in_conflict
 from .quarantine import Quarantine
 from .stamp import Clock, wall_ms
-from .ticks import Dot, Incarnation, Known, Ticks, durable_twin, is_incarnation, is_volatile
+from .ticks import Dot, Incarnation, Known, Ticks, durable_twin, is_volatile
 from .tree import Tree
-
-MARKS_META: Final = "marks"
-"""Under this name a store holds the incarnations that are closed, as a list."""
-DOUBTED_META: Final = "doubted"
-"""Under this name a store holds whether it lost something that no peer has made up for yet: ``1`` or ``0``."""
 
 
 class State:
@@ -56,13 +52,13 @@ class State:
         self.clock: Final = Clock(limits.max_skew_ms)
         self.inc: Incarnation | None = None
         self.counters: dict[Incarnation, int] = {}
-        self.behind = bool(loaded.doubts)
+        self.behind = False
         self.rejoining = False
         self.doubted = False
         """The store lost something and no peer has made up for it yet, also if nobody is known to ask: our holes are no
         void ticks then, and what we lack is nobody's verdict (R3, R5, R6). Stored, since a restart changes nothing.
         """
-        self._doubted_changed = False
+        self.doubted_changed = False
         self.live: dict[Incarnation, dict[int, bytes]] = {}
         self.conflicts: dict[bytes, None] = {}
         self.tombstones = 0
@@ -78,7 +74,7 @@ class State:
         self.volatile_patterns: tuple[Pattern, ...] = ()
         self.nodes_changed = True
         self._rows: dict[bytes, None] = {}
-        self._known_changed: dict[Incarnation, None] = {}
+        self.known_changed: dict[Incarnation, None] = {}
         self._marks_changed = False
         self.volatile_grown: dict[Incarnation, None] = {}
         """Volatile incarnations of which more is held (which is their "durable", R7) and not acknowledged yet."""
@@ -89,94 +85,52 @@ class State:
         self._deferred: dict[bytes, None] = {}
         self._expiries = Appointments()
         self._wall = now.wall
-        self._load(loaded, now)
-
-    # -- loading ---------------------------------------------------------------------------------------------
-
-    def _load(self, loaded: Loaded, now: Now) -> None:
-        doubts = list(loaded.doubts)
-        unreadable: list[bytes] = []
-        for key, record in loaded.rows:
-            try:
-                siblings = decode_record(record)
-                if not siblings or any(v.key != key for v in siblings):
-                    raise ValueError("it is empty, or of another path")
-            except ValueError as err:
-                doubts.append(f"unreadable record at key {key.hex()}: {err}")
-                unreadable.append(key)
-                continue
-            self.put(key, siblings, notify=False)
-            for version in siblings:
-                self.clock.observe(version.stamp, now.wall)
-        self.mark(_read_marks(loaded.meta.get(MARKS_META)))
-        if not doubts and any(not self.known.has(v.inc, v.tick) for _, v in self.tree.versions()):
-            doubts.append("a stored version is missing from the stored known ticks")
-        self._rows = dict.fromkeys(unreadable)
-        for text in self.quarantine.load(loaded.quarantine):
-            self.report("store_doubt", "store", text)
-        self._marks_changed = False
-        self.doubted = bool(doubts) or loaded.meta.get(DOUBTED_META) == b"1"
-        self._doubted_changed = bool(doubts)
-        if doubts:
-            self._doubt(doubts)
-        else:
-            if self.doubted:
-                self.report("store_doubt", "store", "the store lost something earlier; no peer has made up for it yet")
-            self.durable = self.known.copy()
-            self.durable_marks = self.closed
-        for _, version in self.tree.versions():
-            for inc, tick in version.vector.items():
-                if is_volatile(inc):  # not stored, but superseded by what is: so its holes can be found and voided (R3)
-                    self.learn(inc, Ticks((tick, tick + 1)))
-
-    def _doubt(self, doubts: Iterable[str]) -> None:
-        """R6: known becomes exactly the dots still held; the rejoin brings back the rest."""
-        marks.hit("doubt")
-        self.behind = bool(self.members - {self.name})  # else there is nobody to rejoin
-        gone = [inc for inc in self.known.map if inc not in self.live]
-        self.known = Known({inc: Ticks.of_sorted(sorted(at)) for inc, at in self.live.items()})
-        for inc in (*gone, *self.known.map):
-            self._known_changed[inc] = None
-        for text in doubts:
-            self.report("store_doubt", "store", text)
+        load(self, loaded, now)
 
     # -- the tree --------------------------------------------------------------------------------------------
 
     def put(self, key: bytes, new: Siblings, *, notify: bool = True) -> None:
         """Set the siblings of a path, and all that follows from it."""
-        old = self.tree.get(key)
-        self.tree.put(key, new)
+        old = self.tree.put(key, new)
         for version in old:
-            self._unlist(key, version)
+            self._unindex(key, version)
         for version in new:
-            self._list(key, version)
+            self.index(key, version)
         if not new:
             self.unsettled.pop(key, None)
-        if in_conflict(new):
+        if len(new) > 1 and in_conflict(new):
             self.conflicts[key] = None
-        else:
+        elif self.conflicts:
             self.conflicts.pop(key, None)
         if _stored(old) != _stored(new):
             self._rows[key] = None
-            self.history.replaced(old, new, wall_ms(self.clock.last))
+            if self.history.keeps:
+                self.history.replaced(old, new, wall_ms(self.clock.last))
         if key.startswith(system.SYSTEM_KEY):
-            self._system_changed(key)
+            self.read_system(key)
         if notify:
             self.notify(key)
 
-    def _unlist(self, key: bytes, version: Version) -> None:
-        self.tombstones -= version.is_tombstone
-        at = self.live.get(version.inc, {})
-        if at.get(version.tick) != key:
+    def _unindex(self, key: bytes, version: Version) -> None:
+        if version.kind != VALUE:
+            self.tombstones -= 1
+        at = self.live.get(version.inc)
+        if at is None or at.get(version.tick) != key:
             return  # a copied process used this dot at another path, too, and that one is listed
         del at[version.tick]
         if not at:
             del self.live[version.inc]
 
-    def _list(self, key: bytes, version: Version) -> None:
-        self.live.setdefault(version.inc, {})[version.tick] = key
-        self.tombstones += version.is_tombstone
-        if version.vector or version.is_tombstone:
+    def index(self, key: bytes, version: Version) -> None:
+        """Enter a version of the tree in the indexes."""
+        at = self.live.get(version.inc)
+        if at is None:
+            at = self.live[version.inc] = {}
+        at[version.tick] = key
+        if version.kind != VALUE:
+            self.tombstones += 1
+            self.unsettled[key] = None
+        elif version.vector:
             self.unsettled[key] = None
         if version.expiry is not None:
             self.unsettled[key] = None
@@ -191,7 +145,7 @@ class State:
             self.durable.add(inc, version.tick)
             self.volatile_grown[inc] = None
         else:
-            self._known_changed[inc] = None
+            self.known_changed[inc] = None
         if merged.added:
             self.put(key, merged.siblings)
         return merged.added
@@ -232,7 +186,7 @@ class State:
             self.durable.union(inc, ticks)
             self.volatile_grown[inc] = None
         else:
-            self._known_changed[inc] = None
+            self.known_changed[inc] = None
         return True
 
     def holds(self, dot: tuple[Incarnation, int], key: bytes) -> bool:
@@ -246,7 +200,8 @@ class State:
 
     # -- what the system's own tree says -----------------------------------------------------------------------
 
-    def _system_changed(self, key: bytes) -> None:
+    def read_system(self, key: bytes) -> None:
+        """What is at this key of the system's own tree has changed."""
         if key.startswith((system.NODES, system.PARTIAL)):
             self.nodes_changed = True
             self.members = system.members(self.tree)
@@ -316,7 +271,7 @@ class State:
         """A session with a full peer is complete: what the store had lost is back."""
         if self.doubted:
             self.doubted = False
-            self._doubted_changed = True
+            self.doubted_changed = True
             self.report("store_doubt", "store", "a peer made up for what the store had lost", resolved=True)
 
     def caught_up(self) -> None:
@@ -377,19 +332,19 @@ class State:
         return out
 
     def _to_persist(self) -> bool:
-        changed = self._rows or self._known_changed or self._marks_changed or self._doubted_changed
+        changed = self._rows or self.known_changed or self._marks_changed or self.doubted_changed
         return bool(changed) or self.quarantine.changed
 
     def _persist(self) -> Persist:
         self._token += 1
         rows = {key: self.record(key) for key in self._rows}
-        known = {inc: self.known.map.get(inc) for inc in self._known_changed}
+        known = {inc: self.known.map.get(inc) for inc in self.known_changed}
         learned = {inc: ticks for inc, ticks in known.items() if ticks}
         self._pending.append((self._token, learned, self.closed))
         meta = {MARKS_META: msgspec.msgpack.encode(sorted(self.closed))} if self._marks_changed else {}
-        if self._doubted_changed:
+        if self.doubted_changed:
             meta[DOUBTED_META] = b"1" if self.doubted else b"0"
-        self._rows, self._known_changed, self._marks_changed, self._doubted_changed = {}, {}, False, False
+        self._rows, self.known_changed, self._marks_changed, self.doubted_changed = {}, {}, False, False
         return Persist(self._token, rows, known, meta, self.quarantine.take_changed(), self.history.take())
 
     def rewrite(self, key: bytes) -> None:
@@ -417,11 +372,6 @@ class State:
         return self.durable.has(dot.inc, dot.tick)
 
 
-def _read_marks(stored: bytes | None) -> list[Incarnation]:
-    listed = plain(stored) if stored is not None else None
-    return [i for i in listed if isinstance(i, str) and is_incarnation(i)] if isinstance(listed, list) else []
-
-
-def _stored(siblings: Siblings) -> list[tuple[Incarnation, int, int, bytes]]:
-    """What of the siblings is in the store, as far as it can change: dots, vectors being stripped, bodies."""
-    return [(v.inc, v.tick, len(v.vector), v.body) for v in siblings if not is_volatile(v.inc)]
+def _stored(siblings: Siblings) -> list[int]:
+    """Which versions are in the store; they are immutable, so it is the objects that count."""
+    return [id(v) for v in siblings if not is_volatile(v.inc)]

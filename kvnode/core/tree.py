@@ -53,7 +53,7 @@ class Tree:
 
     def __init__(self) -> None:
         self._by_key: dict[bytes, Version | Siblings] = {}
-        self._chunks: list[_Chunk] = [_Chunk([], _prints())]
+        self._chunks: list[_Chunk] = [_Chunk([], array("Q"))]
         self._firsts: list[bytes] = [b""]
         self.print_of_all = 0
 
@@ -116,13 +116,11 @@ class Tree:
             self._firsts[0] = b""
 
     def fill(self, entries: Iterable[tuple[bytes, Siblings]]) -> None:
-        """Take the entries of an empty tree, ascending by key; costs less than putting one after the other."""
-        keys: list[bytes] = []
-        prints = _prints()
+        """Take the entries of an empty tree; costs less than putting one after the other."""
         for key, siblings in entries:
             self._by_key[key] = siblings if len(siblings) > 1 else siblings[0]
-            keys.append(key)
-            prints.append(entry_print(siblings))
+        keys = sorted(self._by_key)
+        prints = array("Q", [entry_print(self.get(key)) for key in keys])
         cuts = range(0, len(keys), _CHUNK) or (0,)
         self._chunks = [_Chunk(keys[at : at + _CHUNK], prints[at : at + _CHUNK]) for at in cuts]
         self._firsts = [b"", *(chunk.keys[0] for chunk in self._chunks[1:])]
@@ -209,8 +207,3 @@ class Tree:
         step = -(-len(keys) // parts)
         cuts = [low, *keys[step::step], high]
         return list(zip(cuts, cuts[1:], strict=False))
-
-
-def _prints() -> array[int]:
-    """An empty array of fingerprints."""
-    return array("Q")

@@ -19,7 +19,7 @@ from typing import Final
 
 from kvnode.core.effects import Loaded
 from kvnode.core.entry import decode_record, plain
-from kvnode.core.state import DOUBTED_META, MARKS_META
+from kvnode.core.loading import DOUBTED_META, MARKS_META
 from kvnode.core.path import Path, PathError
 from kvnode.core.quarantine import Quarantine
 from kvnode.core.ticks import Incarnation, Known, is_incarnation

@@ -64,7 +64,7 @@ def _check(tree: Tree, model: dict[bytes, Siblings], low: bytes, high: bytes) ->
 def _check_filled(model: dict[bytes, Siblings], a: bytes, b: bytes) -> None:
     """A tree that was filled at once is as one that grew, and goes on as one."""
     tree = Tree()
-    tree.fill((key, model[key]) for key in sorted(model))
+    tree.fill(model.items())
     _check(tree, model, *sorted((a, b)))
     assert tree.print_of_all == _print_of(model)
     for key, siblings in ((a, ()), (b, _siblings(PATHS[0], [(1, False)]))):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from kvnode.client.mirror import Mirror
-from kvnode.core import replica, state
+from kvnode.core import loading, replica, state
 from kvnode.core.acks import Acks
 from kvnode.core.events import Events
 from kvnode.core.forget import Forget
@@ -55,7 +55,7 @@ MUTANTS: Final = (
     # What a node knows.
     Mutant("acknowledged-before-persist", (Patch(State, "_persist", knowing.persist_and_believe_it),), _QUICK),
     Mutant("volatile-dots-persisted", (Patch(State, "add", knowing.add_and_persist_volatile),), _dense("crash stop")),
-    Mutant("damaged-store-keeps-known", (Patch(State, "_doubt", knowing.doubt_nothing),), _dense("damage doubt")),
+    Mutant("damaged-store-keeps-known", (Patch(loading, "doubt", knowing.doubt_nothing),), _dense("damage doubt")),
     Mutant("ranges-before-versions", (Patch(Sync, "pump", knowing.pump_ranges_first),), _QUICK),
     Mutant(
         "ranges-from-a-moving-known",

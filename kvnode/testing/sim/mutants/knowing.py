@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kvnode.core import loading
 from kvnode.core.effects import Now, Persist
 from kvnode.core.entry import Version
 from kvnode.core.link import Link, Sending
@@ -13,7 +14,7 @@ from kvnode.core.sync import Sync
 from kvnode.core.ticks import Incarnation, Known, Ticks, durable_twin
 
 _add = State.add
-_doubt = State._doubt
+_doubt = loading.doubt
 _finish = Sync._finish
 _has_now = Link.has_now
 _hash = Known.hash
@@ -37,16 +38,16 @@ def persist_and_believe_it(self: State) -> Persist:
 def add_and_persist_volatile(self: State, key: bytes, version: Version) -> bool:
     """The known ticks of volatile changes are stored like all others; the values are not."""
     added = _add(self, key, version)
-    self._known_changed[version.inc] = None
+    self.known_changed[version.inc] = None
     return added
 
 
-def doubt_nothing(self: State, doubts: Iterable[str]) -> None:
+def doubt_nothing(state: State, doubts: Iterable[str]) -> None:
     """A damaged store keeps its known ticks."""
-    known = self.known.copy()
-    _doubt(self, doubts)
-    self.known = known
-    self._known_changed.clear()
+    known = state.known.copy()
+    _doubt(state, doubts)
+    state.known = known
+    state.known_changed.clear()
 
 
 # -- sessions --------------------------------------------------------------------------------------------------

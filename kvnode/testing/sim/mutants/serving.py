@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec import structs
 
 from kvnode.client.mirror import Mirror
 from kvnode.client.protocol import Marker, Ranges
@@ -48,4 +49,4 @@ async def propose_checked_by_the_caller(
         refused = refusal(self.replica.state, change, self._clock())
         if isinstance(refused, Refused):
             raise RefusedError(refused)
-    return await _propose(self, [replace(change, expect=None) for change in changes], ack, timeout_s)
+    return await _propose(self, [structs.replace(change, expect=None) for change in changes], ack, timeout_s)
