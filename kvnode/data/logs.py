@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
 
-from .redact import REDACTED
+from .redact import REDACTED, is_secret_name
 
 LOGGERS: Final = ("kvnode", "kvagents")
 MAX_FIELD_CHARS: Final = 2_000
@@ -31,7 +31,6 @@ MAX_FIELD_CHARS: Final = 2_000
 RECENT_LINES: Final = 500
 """Lines that a node keeps in memory for a support bundle."""
 
-_SECRET: Final = re.compile(r"passw|secret|token|credential|private_?key|api_?key|cookie|authorization", re.IGNORECASE)
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _RESERVED: Final = frozenset({"time", "level", "node", "agent", "logger", "message", "error"})
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -157,7 +156,7 @@ def _message(record: logging.LogRecord) -> str:
 def _fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
     for key, value in vars(record).items():
         if key not in _STANDARD and not key.startswith("_"):
-            yield key, REDACTED if _SECRET.search(key) else value
+            yield key, REDACTED if is_secret_name(key) else value
 
 
 def _cut(text: str) -> str:

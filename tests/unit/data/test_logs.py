@@ -93,7 +93,9 @@ def test_json_stays_json() -> None:
     assert json_of("m", a=float("nan"), b=float("-inf"), c="\udc80")["a"] == "nan"
 
 
-@pytest.mark.parametrize("name", ["password", "client_secret", "Token", "private_key", "authorization"])
+@pytest.mark.parametrize(
+    "name", ["password", "passphrase", "client_secret", "Token", "private_key", "tls.key", "psk", "authorization"]
+)
 def test_secrets_are_not_written(name: str) -> None:
     assert json_of("m", **{name: "hunter2"})[name] == "***"
     assert "hunter2" not in text_of("m", **{name: "hunter2"})
