@@ -63,7 +63,7 @@ async def compare(
                 say(f"round {number + 1}/{rounds} {stage.name:8s} {system.name:15s} {failure or took}")
                 if failure:
                     results.failures.append(f"{system.name}, {stage.name}: {failure}")
-    results.conditions["load at the end"] = _load()
+    results.conditions["load at the end"] = load_average()
     return results
 
 
@@ -87,9 +87,9 @@ def _conditions(sizes: Sizes, rounds: int, seed: int) -> dict[str, str]:
         "rounds": str(rounds),
         "seed": str(seed),
         "keys loaded": str(sizes.load),
-        "load at the start": _load(),
+        "load at the start": load_average(),
     }
 
 
-def _load() -> str:
+def load_average() -> str:
     return " ".join(f"{value:.1f}" for value in os.getloadavg())
