@@ -12,11 +12,12 @@ from kvnode.core.effects import Notify
 from kvnode.core.messages import Event
 from kvnode.transport.base import Connection
 
+from .client_limits import ClientLimits
 from .driver import Driver
 from .frames import Frames
 from .inspecting import Inspector
 from .rows import RowEncoder
-from .session import ClientLimits, ClientSession, Shared
+from .session import ClientSession, Shared
 from .streams import EventStream, event_row
 from .watching import WatchIndex
 

@@ -37,22 +37,23 @@ from kvnode.core.ticks import Known
 
 from . import acks
 from .acks import AckLevel
-from .errors import AckTimeout, NodeError, Overloaded, RefusedError, Stopping, StoreUnavailable
+from .alarm import NEVER, Alarm
+from .errors import NodeError, Overloaded, RefusedError, Stopping, StoreUnavailable
+from .listeners import Listeners
 from .pending import PendingCall, PendingWrite, Port
 from .reports import Reports
 from .status import PeerRow, status_of
+from .waiting import Waiting
 from .writer import Commits, Writer
 
 MAX_INBOX: Final = 1_000
 """Inputs in the inbox above which readers of links wait (:meth:`Driver.admit`)."""
 MAX_WAITING: Final = 10_000
-"""Writes that wait for their ack level; more are refused."""
+"""Writes that wait for their ack level above which :attr:`Driver.is_full`; :meth:`Driver.propose` refuses more."""
 LATE_MS: Final = 500
 """A turn that comes so much later than planned counts as late (an overloaded or suspended machine)."""
 
 T = TypeVar("T")
-NotifyCallback = Callable[[Notify], None]
-DeliverCallback = Callable[[Event], None]
 
 
 def system_clock() -> Now:
@@ -82,12 +83,16 @@ class Driver:
         self._clock: Final = clock
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._wake = anyio.Event()
-        self._roomy = anyio.Event()
+        self._turned: anyio.Event | None = None
+        self._alarm: Final = Alarm(self._next_deadline, clock, self._ring)
         self._ports: dict[LinkId, Port] = {}
         self._next_link: LinkId = 1
-        self._notify: list[NotifyCallback] = []
-        self._deliver: list[DeliverCallback] = []
-        self._waiting: dict[int, PendingWrite] = {}
+        self._on_notify: Final[Listeners[Notify]] = Listeners()
+        self._on_deliver: Final[Listeners[Event]] = Listeners()
+        self._waiting: Final = Waiting(replica)
+        self._made: list[PendingWrite] = []
+        self._token = 0
+        self._stored = 0
         self._knowing: list[tuple[Known, anyio.Event]] = []
         self._look = False
         self._ended = False
@@ -97,16 +102,20 @@ class Driver:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Drive until :meth:`stop` (or cancellation); everything accepted before is stored at the end."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._write_shielded, name="store writer")
-            task_status.started()
-            try:
-                await self._turns()
-            finally:
-                self._stopping = True
-                self.store.end()
-        self._turn()  # what the last commit made durable
-        self._end()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._write_shielded, name="store writer")
+                tasks.start_soon(self._alarm.run, name="alarm")
+                task_status.started()
+                try:
+                    await self._turns()
+                finally:
+                    self._stopping = True
+                    self.store.end()
+                    tasks.cancel_scope.cancel()
+            self._turn()  # what the last commit made durable
+        finally:
+            self._end()
 
     def stop(self) -> None:
         """End :meth:`run` after what is in the inbox."""
@@ -123,51 +132,74 @@ class Driver:
                 await anyio.lowlevel.checkpoint()
             else:
                 self._wake = anyio.Event()
-                await self._sleep()
+                await self._wake.wait()
             self._turn()
         self._turn()
 
-    async def _sleep(self) -> None:
-        deadline = self.replica.next_deadline
-        if deadline is None:
-            await self._wake.wait()
-            return
-        delay_ms = max(deadline - self._clock().mono, 1)
-        with anyio.move_on_after(delay_ms / 1000):
-            await self._wake.wait()
-        if self._clock().mono > deadline + LATE_MS:
-            self.counters["late_turns"] += 1
+    def _next_deadline(self) -> int:
+        """When :meth:`_turn` has something to do of itself, in milliseconds of `Now.mono`."""
+        deadline, due = self.replica.next_deadline, self._waiting.next_due
+        return min(NEVER if deadline is None else deadline, NEVER if due is None else due)
 
     def _turn(self) -> None:
         now = self._clock()
         inbox, self._inbox = self._inbox, deque()
-        if len(inbox) >= MAX_INBOX:
-            self._roomy.set()
-            self._roomy = anyio.Event()
         for handler, args in inbox:
             handler(now, *args)
         deadline = self.replica.next_deadline
         if deadline is not None and deadline <= now.mono:
             self.replica.wake(now)
         self._execute(self.replica.take_effects(), now)
-        if self._look:
-            self._look = False
-            self._look_again()
+        self._answer(now)
         if self._knowing:
             self._look_at_known()
         self.counters["turns"] += 1
+        if self._turned is not None:
+            self._turned.set()
+            self._turned = None
+        self._alarm.changed()
+
+    def _ring(self) -> None:
+        """A turn is due."""
+        if self._alarm.late_ms > LATE_MS:
+            self.counters["late_turns"] += 1
+        self._wake.set()
+
+    def _answer(self, now: Now) -> None:
+        """Tell those whose writes have reached their level, or have waited long enough for it."""
+        if self._stored:
+            self._waiting.stored(self._stored)
+            self._stored, self._look = 0, False
+        if self._look:
+            self._look = False
+            self._waiting.look()
+        if self._made:
+            made, self._made = self._made, []
+            self._waiting.add(made, self._token)
+        due = self._waiting.next_due
+        if due is not None and due <= now.mono:
+            self._waiting.expire(now.mono)
 
     def _post(self, handler: Callable[..., None], *args: Any) -> None:
         self._inbox.append((handler, args))
         self._wake.set()
 
+    async def _next_turn(self) -> None:
+        """Wait until the next turn is over."""
+        if self._turned is None:
+            self._turned = anyio.Event()
+        await self._turned.wait()
+
     def _end(self) -> None:
         """Tell everybody who still waits that nothing will come."""
-        self._ended = True
-        for write in self._waiting.values():
-            write.fail(AckTimeout(write.wrote, str(write.level)))
-        self._waiting.clear()
-        self._roomy.set()
+        self._ended = self._stopping = True
+        inbox, self._inbox = self._inbox, deque()
+        for _, args in inbox:
+            if args and isinstance(args[0], (PendingWrite, PendingCall)):
+                args[0].answer(Stopping())
+        self._waiting.end()
+        if self._turned is not None:
+            self._turned.set()
 
     # -- effects ---------------------------------------------------------------------------------------------
 
@@ -182,7 +214,8 @@ class Driver:
                         port.send(seq, message)
                         touched[link] = port
                         self.counters["sent"] += 1
-                case Persist():
+                case Persist(token):
+                    self._token = token
                     self.store.add(effect)
                 case Close(link, why, fatal):
                     port = self._ports.pop(link, None)
@@ -199,34 +232,22 @@ class Driver:
         match effect:
             case Notify():
                 self.counters["notified"] += 1
-                for notify in self._notify:
-                    notify(effect)
+                self._on_notify.tell(effect)
             case Deliver(event):
                 self.counters["events"] += 1
-                for deliver in self._deliver:
-                    deliver(event)
+                self._on_deliver.tell(event)
             case Report():
                 self.reports.take(effect, now)
 
-    def on_notify(self, callback: NotifyCallback) -> Callable[[], None]:
+    def on_notify(self, callback: Callable[[Notify], None]) -> Callable[[], None]:
         """Call `callback` in the turn in which the siblings of a path changed. It must not raise or wait. Calling what
         this returns ends it.
         """
-        self._notify = [*self._notify, callback]
+        return self._on_notify.add(callback)
 
-        def remove() -> None:
-            self._notify = [c for c in self._notify if c is not callback]
-
-        return remove
-
-    def on_deliver(self, callback: DeliverCallback) -> Callable[[], None]:
+    def on_deliver(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """Call `callback` for every event; otherwise like :meth:`on_notify`."""
-        self._deliver = [*self._deliver, callback]
-
-        def remove() -> None:
-            self._deliver = [c for c in self._deliver if c is not callback]
-
-        return remove
+        return self._on_deliver.add(callback)
 
     def now(self) -> Now:
         """The time, by this node's clock."""
@@ -238,6 +259,34 @@ class Driver:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
+    @property
+    def waiting(self) -> int:
+        """How many writes wait for their ack level."""
+        return len(self._waiting)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many writes wait that whoever takes them from outside should pause, see :meth:`room`."""
+        return len(self._waiting) + len(self._inbox) >= MAX_WAITING
+
+    async def room(self) -> None:
+        """Wait until some of what waits may have been answered, or the driver has ended."""
+        if not self._ended:
+            await self._next_turn()
+
+    def submit(self, write: PendingWrite) -> None:
+        """Make a write in the next turn. Its `done` is told how it ends, by the errors that :meth:`propose` raises."""
+        if self._stopping:
+            write.answer(Stopping())
+        else:
+            self._post(self._propose, write)
+
+    def abandon(self, write: PendingWrite) -> None:
+        """Nobody waits for this write any more: its `done` will not be called, and if it was not made yet, it will not
+        be. Harmless for one that was answered.
+        """
+        self._waiting.forget(write)
+
     async def propose(
         self, changes: Sequence[Change], ack: AckLevel = acks.DISK, timeout_s: float = 5.0
     ) -> list[Wrote]:
@@ -246,68 +295,52 @@ class Driver:
         Raises RefusedError (nothing was made), StoreUnavailable (its `wrote` says whether it was made), AckTimeout (the
         write stands), Overloaded and Stopping (nothing was made). When cancelled, the write may stand or not.
         """
-        if self._stopping:
-            raise Stopping
-        if len(self._waiting) >= MAX_WAITING:
+        if self.is_full:
             raise Overloaded(f"{MAX_WAITING} writes wait for their acknowledgement already")
-        write = PendingWrite(changes, ack)
-        self._post(self._propose, write)
+        answered = anyio.Event()
+        due = self._clock().mono + int(timeout_s * 1000)
+        write = PendingWrite(changes, ack, due, lambda _: answered.set())
+        self.submit(write)
         try:
-            with anyio.move_on_after(timeout_s):
-                await write.event.wait()
+            await answered.wait()
         finally:
-            write.abandoned = True
-            self._waiting.pop(id(write), None)
+            self.abandon(write)
         if write.error is not None:
             raise write.error
-        if write.event.is_set():
-            return write.wrote
-        if not write.wrote:
-            raise Overloaded
-        raise AckTimeout(write.wrote, str(ack), acks.missing(ack, write.wrote[-1].dot, self.replica) or ())
+        return write.wrote
 
     def _propose(self, now: Now, write: PendingWrite) -> None:
-        if write.abandoned:
+        if write.answered:
+            return
+        if write.due <= now.mono:
+            write.answer(Overloaded())
             return
         if write.level.needs_disk and self.store.failure is not None:
-            write.fail(StoreUnavailable(self.store.failure))
+            write.answer(StoreUnavailable(self.store.failure))
             return
         result = self.replica.propose(write.changes, now)
         if isinstance(result, Refused):
             self.counters["refused"] += 1
-            write.fail(RefusedError(result))
+            write.answer(RefusedError(result))
             return
         self.counters["writes"] += len(result)
         write.wrote = result
-        if not result or write.level.kind == "memory":
-            write.event.set()
-            return
-        self._waiting[id(write)] = write
-        self._look = True
-
-    def _look_again(self) -> None:
-        """Something became durable somewhere: answer the writes that have reached their level."""
-        for number, write in list(self._waiting.items()):
-            if all(acks.missing(write.level, w.dot, self.replica) is None for w in reversed(write.wrote)):
-                write.event.set()
-                del self._waiting[number]
+        self._made.append(write)
 
     def _durable(self, token: int) -> None:
         self._post(self._persisted, token)
 
     def _persisted(self, now: Now, token: int) -> None:
         self.replica.persisted(token, now)
-        self._look = True
+        self._stored = token
 
     def _store_failing(self, why: str | None) -> None:
         if why is None:
             self.report("store_failed", "store", "the store works again", resolved=True)
             return
         self.report("store_failed", "store", f"the store fails, nothing is acknowledged as on disk: {why}")
-        for number, write in list(self._waiting.items()):
-            if write.level.needs_disk:
-                write.fail(StoreUnavailable(why, write.wrote))
-                del self._waiting[number]
+        self._waiting.failing(why)
+        self._wake.set()  # whoever waits for room looks again
 
     # -- other requests --------------------------------------------------------------------------------------
 
@@ -327,8 +360,9 @@ class Driver:
         try:
             call.result = call.do(self.replica, now)
         except NodeError as err:
-            call.error = err
-        call.event.set()
+            call.answer(err)
+        else:
+            call.answer()
 
     async def wait_known(self, known: Known, timeout_s: float) -> bool:
         """Wait until this node knows everything in `known`; False if it does not in time."""
@@ -387,7 +421,7 @@ class Driver:
     async def admit(self) -> None:
         """Wait while the inbox is full. Readers of links call this between two reads."""
         while len(self._inbox) >= MAX_INBOX and not self._ended:
-            await self._roomy.wait()
+            await self._next_turn()
 
     def _linked(self, now: Now, link: LinkId, dialled: bool) -> None:
         if link in self._ports:

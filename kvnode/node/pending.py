@@ -29,24 +29,37 @@ class Port(Protocol):
 
 
 class PendingWrite:
-    """A write on its way to its ack level. `wrote` is filled when it is made, `event` set when it is answered;
-    `abandoned` says that nobody waits any more.
+    """A write on its way to its ack level, to be there by `due` (milliseconds of `Now.mono`).
+
+    `wrote` is filled when it is made. When it is answered, `error` tells what went wrong, if anything did, and `done`
+    is called, once. It must not raise or wait.
     """
 
-    __slots__ = ("abandoned", "changes", "error", "event", "level", "wrote")
+    __slots__ = ("answered", "changes", "done", "due", "error", "group", "level", "wrote")
 
-    def __init__(self, changes: Sequence[Change], level: AckLevel) -> None:
+    def __init__(
+        self, changes: Sequence[Change], level: AckLevel, due: int, done: Callable[[PendingWrite], None]
+    ) -> None:
         self.changes = changes
         self.level = level
-        self.event = anyio.Event()
+        self.due = due
+        self.done = done
         self.wrote: list[Wrote] = []
         self.error: NodeError | None = None
-        self.abandoned = False
+        self.answered = False
+        """Whether nobody waits for it any more."""
+        self.group: Group = {}
+        """Those with which it waits."""
 
-    def fail(self, error: NodeError) -> None:
-        """Answer with an error."""
-        self.error = error
-        self.event.set()
+    def answer(self, error: NodeError | None = None) -> None:
+        """All is done, or `error` has come up. An abandoned write is not answered."""
+        if not self.answered:
+            self.answered = True
+            self.error = error
+            self.done(self)
+
+
+Group = dict[PendingWrite, None]
 
 
 class PendingCall:
@@ -59,3 +72,8 @@ class PendingCall:
         self.event = anyio.Event()
         self.result: Any = None
         self.error: NodeError | None = None
+
+    def answer(self, error: NodeError | None = None) -> None:
+        """It was done, or `error` has come up."""
+        self.error = error
+        self.event.set()

@@ -9,7 +9,6 @@ streams keep to their bounds (see :mod:`.watching`), and a client that does not 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -25,7 +24,8 @@ from kvnode.core.entry import decode_record
 from kvnode.core.path import path_key
 from kvnode.transport.base import Connection, ConnectionClosed
 
-from .acks import parse_ack
+from .client_limits import ClientLimits
+from .client_writes import ClientWrites
 from .driver import Driver
 from .errors import NodeError, RefusedError
 from .frames import Frames
@@ -36,7 +36,6 @@ from .requests import (
     RequestError,
     behind,
     check_value,
-    checked_change,
     checked_path,
     checked_scope,
     failure,
@@ -47,34 +46,6 @@ from .streams import BackupStream, Cursor, DumpStream, EventStream, Stream, Tree
 from .watching import WatchIndex, WatchStream
 
 SOFTWARE: Final = "kvnode"
-
-
-@dataclass(frozen=True, slots=True)
-class ClientLimits:
-    """The named bounds of serving clients."""
-
-    connections: int = 512
-    """Clients at once; more are refused."""
-    streams: int = 256
-    """Trees, watches, events and dumps of one connection at once."""
-    workers: int = 64
-    """Writes of one connection that wait for their acknowledgement at once."""
-    waiting: int = 1_024
-    """Further writes of one connection that are taken from it; then its reader pauses."""
-    output_bytes: int = 1 << 20
-    """Output of one connection that is queued before its reader and its streams pause."""
-    drained_bytes: int = 1 << 18
-    """They go on when the queue has become this short."""
-    turn_requests: int = 256
-    """Requests of one connection handled before others have their turn."""
-    timeout_ms: int = 3_600_000
-    """The longest time-out of a write."""
-    wait_ms: int = 60_000
-    """The longest that a resuming watch waits for the node to know its context."""
-    idle_s: float = 120.0
-    """A connection from which nothing was heard for so long is closed; clients ping more often."""
-    current_poll_s: float = 0.1
-    """How often a watch looks whether the node has caught up (R5)."""
 
 
 class Shared(NamedTuple):
@@ -103,6 +74,14 @@ class ClientSession:
         self._streams: Final[dict[int, Stream]] = {}
         self._dirty: dict[Stream, None] = {}
         self._wake = anyio.Event()
+        self._writes: Final = ClientWrites(
+            self._driver,
+            self._send,
+            hello.author,
+            most=shared.limits.writes,
+            timeout_ms=shared.limits.timeout_ms,
+        )
+        self._read_at = 0
         self._cancelled: set[int] = set()
         self._in_work: set[int] = set()
         self._heard = True
@@ -148,21 +127,25 @@ class ClientSession:
                 await self._read(self._jobs)
                 tasks.cancel_scope.cancel()
         finally:
+            self._writes.close()
             for stream in self._streams.values():
                 self._forget(stream)
 
     # -- tasks -----------------------------------------------------------------------------------------------
 
     async def _read(self, jobs: Jobs) -> None:
-        limits, connection = self._limits, self._connection
+        limits, connection, writes = self._limits, self._connection, self._writes
         try:
             while True:
                 batch = await self._frames.batch()
                 self._heard = True
+                self._read_at = self._driver.now().mono
                 for at, payload in enumerate(batch, 1):
                     self._take(payload)
                     if connection.queued_bytes > limits.output_bytes:
                         await connection.drained(limits.drained_bytes)
+                    if writes.is_full:
+                        await writes.room()
                     if jobs.full:
                         await jobs.room()
                     if not at % limits.turn_requests:
@@ -266,22 +249,7 @@ class ClientSession:
             self._send(message)
 
     def _batch(self, request: p.Batch) -> None:
-        author = self._author if request.author is None else request.author
-        changes = [checked_change(op, author) for op in request.ops]
-        if not changes:
-            raise RequestError("bad_request", "an empty batch")
-        try:
-            ack = parse_ack(request.ack)
-        except ValueError as err:
-            raise RequestError("bad_request", str(err)) from None
-        timeout_s = min(max(request.timeout_ms, 0), self._limits.timeout_ms) / 1000
-
-        async def write() -> p.Message:
-            wrote = await self._driver.propose(changes, ack, timeout_s)
-            unchanged = tuple(at for at, w in enumerate(wrote) if w.unchanged)
-            return p.Wrote(request.id, tuple((w.dot.inc, w.dot.tick, w.stamp) for w in wrote), unchanged)
-
-        self._later(request.id, write)
+        self._writes.take(request, self._read_at)
 
     def _send_event(self, request: p.SendEvent) -> None:
         path = checked_path(request.path)
@@ -424,6 +392,8 @@ class ClientSession:
             self._end_stream(request.id)
         elif request.id in self._in_work:
             self._cancelled.add(request.id)
+        else:
+            self._writes.cancel(request.id)
 
     def _resync(self, request: p.Resync) -> None:
         stream = self._streams.get(request.id)

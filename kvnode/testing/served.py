@@ -13,10 +13,10 @@ from kvnode.client import protocol as p
 from kvnode.client.inspect_protocol import Verified, Verify
 from kvnode.client.session import Options
 from kvnode.client.wire import FEATURES, LAST_REQUEST, decode_request, first_frame, framed
+from kvnode.node.client_limits import ClientLimits
 from kvnode.node.clients import ClientServer
 from kvnode.node.frames import Frames
 from kvnode.node.inspecting import Inspector
-from kvnode.node.session import ClientLimits
 from kvnode.transport.address import parse_address
 from kvnode.transport.base import Connection, ConnectionClosed, Transport
 from kvnode.transport.memory import MemoryTransport

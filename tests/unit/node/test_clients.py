@@ -15,7 +15,7 @@ from kvnode.client.wire import decode_answer, framed
 from kvnode.codec.framing import FrameDecoder, frame
 from kvnode.codec.values import pack
 from kvnode.core.path import Path
-from kvnode.node.session import ClientLimits
+from kvnode.node.client_limits import ClientLimits
 from kvnode.testing.inprocess import WAIT_S, eventually, running_node
 from kvnode.testing.served import ServedNode
 from kvnode.transport.base import Connection, ConnectionClosed
@@ -204,26 +204,46 @@ async def test_a_client_that_does_not_read_is_paused_and_harms_nobody() -> None:
         assert [answer.id for answer in got] == list(range(1, 400))
 
 
-async def test_more_writes_than_workers_wait_in_order() -> None:
-    async with raw_client(workers=2, waiting=3) as (node, _, client):
+async def test_more_writes_than_may_wait_are_taken_in_order() -> None:
+    async with raw_client(writes=2) as (node, _, client):
         for id in range(1, 101):
             client.send(p.Batch(id, (p.Op(("x",), pack(id)),), "memory", 5000))
         got = [await client.next() for _ in range(100)]
-        assert sorted(answer.id for answer in got) == list(range(1, 101))
-        assert [answer.writes[0][1] for answer in sorted(got, key=lambda a: a.id)] == list(range(2, 102))
+        assert [answer.id for answer in got] == list(range(1, 101))
+        assert [answer.writes[0][1] for answer in got] == list(range(2, 102))
         assert node.get("x") == 100
 
 
 async def test_a_cancelled_write_that_waits_is_not_made() -> None:
-    async with raw_client(workers=1) as (node, _, client):
+    async with raw_client() as (node, _, client):
         client.send(p.Batch(1, (p.Op(("x",), pack(1)),), "peer:1", 300))
         client.send(p.Batch(2, (p.Op(("y",), pack(2)),), "memory", 5000), p.Cancel(2))
         client.send(p.Batch(3, (p.Op(("z",), pack(3)),), "memory", 5000))
+        assert (await client.next()).id == 3
         late = await client.next()
         assert (late.id, late.code) == (1, "ack_timeout")
         assert late.fields["dots"][0][1] == 2
-        assert (await client.next()).id == 3
         assert (node.get("x"), node.get("y"), node.get("z")) == (1, None, 3)
+
+
+async def test_a_client_that_waits_too_much_is_paused_and_no_id_waits_twice() -> None:
+    async with raw_client(writes=2) as (_, _, client):
+        wait = {"ack": "peer:1", "timeout_ms": 300}
+        client.send(*(p.Batch(id, (p.Op(("x",), pack(id)),), **wait) for id in (1, 2)), p.Ping(3))
+        assert [(await client.next()).id for _ in range(3)] == [1, 2, 3]
+        client.send(*(p.Batch(4, (p.Op(("x",), pack(4)),), **wait) for _ in range(2)))
+        refused, late = [await client.next() for _ in range(2)]
+        assert (refused.id, refused.code) == (4, "bad_request")
+        assert (late.id, late.code) == (4, "ack_timeout")
+
+
+async def test_writes_of_a_client_that_is_gone_are_given_up() -> None:
+    async with raw_client() as (node, _, client):
+        client.send(p.Batch(1, (p.Op(("x",), pack(1)),), "peer:1", 60_000))
+        await eventually(lambda: node.get("x") == 1)
+        assert node.driver.waiting == 1
+        client.connection.close()
+        await eventually(lambda: node.driver.waiting == 0)
 
 
 async def test_the_answer_to_a_cancelled_write_is_dropped() -> None:

@@ -17,10 +17,12 @@ from kvnode.core.replica import Replica
 from kvnode.node import acks
 from kvnode.node.acks import AckLevel, parse_ack
 from kvnode.node.driver import Driver
-from kvnode.node.errors import AckTimeout, Overloaded, RefusedError, Stopping, StoreUnavailable
+from kvnode.node.errors import AckTimeout, NodeError, Overloaded, RefusedError, Stopping, StoreUnavailable
+from kvnode.node.pending import PendingWrite
 from kvnode.node.writer import MERGE_ABOVE, merged
 from kvnode.store.base import StoreFull
-from kvnode.testing.inprocess import TestNode, eventually, running_node
+from kvnode.store.memory import MemoryStore
+from kvnode.testing.inprocess import WAIT_S, TestNode, eventually, running_node
 
 pytestmark = pytest.mark.anyio
 
@@ -230,15 +232,125 @@ async def test_wait_known() -> None:
         assert not await node.driver.wait_known(known, 0.02)
 
 
-async def test_a_request_that_nobody_came_to_is_not_carried_out_later() -> None:
-    driver = Driver(replica(), SlowStore())
-    with pytest.raises(Overloaded):
-        await driver.propose([change(1)], acks.MEMORY, timeout_s=0.01)
+class Answers:
+    """Hears of the ends of writes."""
+
+    def __init__(self) -> None:
+        self.errors: list[NodeError | None] = []
+
+    def write(self, driver: Driver, value: Any, ack: AckLevel = acks.DISK, timeout_ms: int = 60_000) -> PendingWrite:
+        due = driver.now().mono + timeout_ms
+        write = PendingWrite([change(value)], ack, due, lambda write: self.errors.append(write.error))
+        driver.submit(write)
+        return write
+
+
+async def test_a_write_that_the_driver_comes_to_too_late_is_not_made() -> None:
+    driver, answers = Driver(replica(), SlowStore()), Answers()
+    answers.write(driver, 1, acks.MEMORY, timeout_ms=0)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(driver.run)
         await driver.call(lambda replica, now: None)
         assert not driver.replica.tree.at(PATH)
         driver.stop()
+    (error,) = answers.errors
+    assert isinstance(error, Overloaded)
+
+
+async def test_a_write_that_is_abandoned_before_its_turn_is_not_made() -> None:
+    async with running_node(TestNode("a")) as node:
+        answers = Answers()
+        abandoned = answers.write(node.driver, 1)
+        kept = answers.write(node.driver, 2)
+        node.driver.abandon(abandoned)
+        await eventually(lambda: kept.answered)
+        assert not abandoned.wrote
+        assert node.get("home.attic.temp") == 2
+        assert answers.errors == [None]
+
+
+async def test_a_write_that_is_abandoned_while_it_waits_stands_and_is_not_answered() -> None:
+    store = SlowStore()
+    driver, answers = Driver(replica(), store), Answers()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(driver.run)
+        write = answers.write(driver, 1)
+        await anyio.to_thread.run_sync(store.begun.wait)
+        driver.abandon(write)
+        driver.abandon(write)
+        store.go.set()
+        await driver.propose([change(2)])
+        assert write.wrote
+        driver.stop()
+    assert answers.errors == []
+
+
+async def test_a_cancelled_proposal_is_given_up() -> None:
+    async with running_node(TestNode("a")) as node:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(node.set, "x", 1, AckLevel("peer", 1))
+                await eventually(lambda: node.driver.waiting == 1)
+                scope.cancel()
+        assert node.driver.waiting == 0
+        assert node.get("x") == 1
+
+
+async def test_a_failing_store_answers_those_who_wait_and_a_stop_the_rest() -> None:
+    async with running_node(TestNode("a")) as node:
+        answers = Answers()
+        await node.set("x", 0)
+        node.disk.failure = StoreFull("memory", "test")
+        answers.write(node.driver, 1)
+        answers.write(node.driver, 2, AckLevel("peer", 1))
+        await eventually(lambda: bool(answers.errors))
+        (failed,) = answers.errors
+        assert isinstance(failed, StoreUnavailable)
+        assert failed.dots
+        node.driver.stop()
+        await eventually(lambda: len(answers.errors) == 2)
+        late = answers.errors[1]
+        assert isinstance(late, AckTimeout)
+        assert late.dots
+        answers.write(node.driver, 3)
+        assert isinstance(answers.errors[2], Stopping)
+
+
+async def test_a_cancelled_driver_answers_all() -> None:
+    store, answers = MemoryStore(), Answers()
+    store.load()
+    driver = Driver(replica(), store)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(driver.run)
+        answers.write(driver, 1, AckLevel("peer", 1))
+        await eventually(lambda: driver.waiting == 1)
+        driver.abandon(answers.write(driver, 2))
+        answers.write(driver, 3)
+        tasks.cancel_scope.cancel()
+    assert len(answers.errors) == 2, "whether it had its turn or not"
+    assert any(isinstance(error, AckTimeout) for error in answers.errors)
+    assert driver.waiting == 0
+
+
+async def test_whoever_takes_writes_from_outside_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvnode.node.driver.MAX_WAITING", 2)
+    store = SlowStore()
+    driver, answers = Driver(replica(), store), Answers()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(driver.run)
+        for number in range(2):
+            answers.write(driver, number)
+        await driver.call(lambda replica, now: None)
+        assert driver.is_full
+        with pytest.raises(Overloaded):
+            await driver.propose([change(3)])
+        store.go.set()
+        with anyio.fail_after(WAIT_S):
+            while driver.is_full:
+                await driver.room()
+        assert answers.errors == [None, None]
+        driver.stop()
+    await driver.room()  # there is all the room that will ever be
 
 
 # -- links ---------------------------------------------------------------------------------------------------
