@@ -13,7 +13,7 @@ from kvnode.core.history import Keep, Past, past_of, place_at, read_past, row_ke
 from kvnode.core.path import Path
 from kvnode.core.stamp import stamp_of
 from kvnode.core.ticks import Dot
-from kvnode.store import MemoryDisk, MemoryStore, SqliteStore, Store, StoreFull
+from kvnode.store import LoggedStore, MemoryDisk, MemoryStore, SqliteStore, Store, StoreFull
 from kvnode.store.sqlite import PRUNED_AT_ONCE
 
 INC = "a~0123456789abcdef"
@@ -23,11 +23,16 @@ ALL = Keep(1_000)
 Make = Callable[[], Store]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "logged"])
 def make(request: pytest.FixtureRequest, tmp_path: FilePath) -> Make:
     """Opens the same store, again and again."""
     disk = MemoryDisk()
-    return lambda: MemoryStore(disk) if request.param == "memory" else SqliteStore(tmp_path)
+    kinds: dict[str, Make] = {
+        "memory": lambda: MemoryStore(disk),
+        "sqlite": lambda: SqliteStore(tmp_path),
+        "logged": lambda: LoggedStore(tmp_path),
+    }
+    return kinds[request.param]
 
 
 def past(tick: int, path: Path = X, keep: Keep = ALL, *, inc: str = INC, now_ms: int = 0) -> Past:
@@ -89,6 +94,7 @@ def test_pruning_is_bounded_at_a_time(make: Make) -> None:
         assert len(ticks(store)) == 301 - PRUNED_AT_ONCE
     for tick in range(302, 306):
         commit(store, past(tick, keep=Keep(5)))
+        assert ticks(store)[0] == tick  # a log is put into the snapshot to tell
     assert ticks(store)[:5] == [305, 304, 303, 302, 301]
     assert len(ticks(store)) == 5
     store.close()

@@ -1,5 +1,5 @@
-"""The SQLite store and the memory store do the same as a dictionary, whatever is committed, refused, closed, crashed
-and damaged in between.
+"""The SQLite store, the one with a log in front of it, and the memory store do the same as a dictionary, whatever is
+committed, refused, closed, crashed, compacted and damaged in between.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from kvnode.core.effects import Persist
 from kvnode.core.ticks import Ticks
 from kvnode.store.base import StoreFull
+from kvnode.store.logged import LoggedStore
 from kvnode.store.memory import MemoryDisk, MemoryStore
 from kvnode.store.sqlite import FILE_NAME, SqliteStore
 from kvnode.testing.store_contract import Held, read_all, refused
+from tests.support.stores import files_limited
 
 keys = st.sampled_from([b"", b"\0", b"a", b"a\0", b"b", b"\xff"]) | st.binary(max_size=3)
 records = st.binary(max_size=8) | st.sampled_from([b"x" * 900, b"y" * 5000])
@@ -76,13 +78,14 @@ class Agreement(RuleBasedStateMachine):
 
     def open(self, directory: Path) -> None:
         self.directory = directory
-        self.sqlite = SqliteStore(directory)
+        self.sqlite = SqliteStore(directory / "sqlite")
+        self.logged = LoggedStore(directory / "logged", log_bytes=400)
         self.memory = MemoryStore(self.disk)
         self.compare()
 
     def compare(self) -> None:
         model = self.model
-        for store in (self.sqlite, self.memory):
+        for store in (self.sqlite, self.logged, self.memory):
             found = read_all(store.load())
             assert found == Held(model.rows, model.known, model.meta, found.doubts, model.quarantine)
             assert len(found.doubts) == model.doubts
@@ -90,6 +93,7 @@ class Agreement(RuleBasedStateMachine):
     @rule(group=groups)
     def commit(self, group: list[Persist]) -> None:
         self.sqlite.commit(group)
+        self.logged.commit(group)
         self.memory.commit(group)
         self.model.apply(group)
 
@@ -101,9 +105,35 @@ class Agreement(RuleBasedStateMachine):
         self.sqlite._db.execute("PRAGMA max_page_count = 1")
         refused(StoreFull, lambda: self.sqlite.commit(group))
         self.sqlite._db.execute("PRAGMA max_page_count = 1000000")
+        self.fail_logged(group)
         self.disk.failure = StoreFull("memory", "no room")
         refused(StoreFull, lambda: self.memory.commit(group))
         self.disk.failure = None
+
+    def fail_logged(self, group: list[Persist]) -> None:
+        """Neither the log nor the snapshot takes it."""
+        self.wait()
+        db = self.logged._snapshot._db
+        assert db is not None
+        db.execute("PRAGMA max_page_count = 1")
+        with files_limited(300_000):
+            refused(StoreFull, lambda: self.logged.commit(group))
+        db.execute("PRAGMA max_page_count = 1000000")
+
+    def wait(self) -> None:
+        """Until nothing is on its way into the snapshot."""
+        assert self.logged._log is not None
+        self.logged._wait(self.logged._log)
+
+    @rule()
+    def compact(self) -> None:
+        self.sqlite.compact()
+        self.logged.compact()
+
+    @rule(low=keys, limit=st.integers(1, 5))
+    def read_back(self, low: bytes, limit: int) -> None:
+        rows = sorted((key, record) for key, record in self.model.rows.items() if key >= low)[:limit]
+        assert self.logged.read_back(low, limit) == rows or self.model.doubts
 
     @rule(group=groups, lost=groups)
     def crash(self, group: list[Persist], lost: list[Persist]) -> None:
@@ -116,27 +146,33 @@ class Agreement(RuleBasedStateMachine):
         self.sqlite._db.execute("DELETE FROM rows")
         self.lives += 1
         copy = self.base / str(self.lives)
+        self.wait()  # the files are copied one after the other
         shutil.copytree(self.directory, copy)
         self.memory.crash()
         self.sqlite.close()
+        self.logged.close()
         shutil.rmtree(self.directory)
         self.open(copy)
 
     @rule()
     def reopen(self) -> None:
-        self.sqlite.close()
-        self.memory.close()
+        self.close()
         self.open(self.directory)
+
+    def close(self) -> None:
+        self.sqlite.close()
+        self.logged.close()
+        self.memory.close()
 
     @precondition(lambda self: self.model.rows)
     @rule(data=st.data())
     def damage(self, data: st.DataObject) -> None:
         """A record goes bad while nobody has the store open."""
         key = data.draw(st.sampled_from(sorted(self.model.rows)))
-        self.sqlite.close()
-        self.memory.close()
-        with closing(sqlite3.connect(self.directory / FILE_NAME)) as db, db:
-            db.execute("UPDATE rows SET record = x'00' || record WHERE key = ?", (key,))
+        self.close()
+        for kind in ("sqlite", "logged"):
+            with closing(sqlite3.connect(self.directory / kind / FILE_NAME)) as db, db:
+                db.execute("UPDATE rows SET record = x'00' || record WHERE key = ?", (key,))
         self.disk.damage_row(key)
         del self.model.rows[key]
         self.model.doubts += 1
@@ -149,7 +185,7 @@ class Agreement(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "base"):
-            self.sqlite.close()
+            self.close()
             shutil.rmtree(self.base)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,13 @@ def without(mapping: Mapping[Any, Any], *keys: Any) -> dict[Any, Any]:
 def names(directory: Path) -> set[str]:
     """The files there, but for the lock, which always stays."""
     return set(os.listdir(directory)) - {f"{FILE_NAME}.lock"}
+
+
+def copied(directory: Path, to: Path) -> Path:
+    """The files of a store as they are now, for another process: as if this one were killed."""
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(directory, to, ignore=shutil.ignore_patterns(to.name))
+    return to
 
 
 @contextmanager

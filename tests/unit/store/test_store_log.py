@@ -1,0 +1,531 @@
+"""The log in front of a store: torn, cut, bent, swapped, left over; and a disk that fails under it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvnode.core.entry import encode_record
+from kvnode.core.path import Path as KvPath
+from kvnode.core.ticks import Ticks
+from kvnode.store import logged, segments
+from kvnode.store.backup import copy_of_store, restore
+from kvnode.store.base import Batch, StoreDamaged, StoreError, StoreFull, StoreIOError
+from kvnode.store.check import check
+from kvnode.store.files import LOG_FILES
+from kvnode.store.frames import EPOCH_BYTES, HEADER_BYTES, encode, read, scan, span_of
+from kvnode.store.logged import LOG_BYTES, LoggedStore, bound_of
+from kvnode.store.sqlite import FILE_NAME, SqliteStore
+from kvnode.testing.store_contract import INC, OTHER, Held, persist, read_all, refused
+from tests.support.records import version
+from tests.support.stores import copied, files_limited, names
+
+EPOCH = b"E" * EPOCH_BYTES
+FILES = {FILE_NAME, *(f"{FILE_NAME}{suffix}" for suffix in LOG_FILES)}
+
+
+def held(directory: Path) -> Held:
+    """What a process that starts now finds; it is killed then, and leaves everything as it was."""
+    store = LoggedStore(directory)
+    try:
+        return read_all(store.load())
+    finally:
+        store._release()
+
+
+def loaded(directory: Path, *, max_bytes: int | None = None, log_bytes: int = LOG_BYTES) -> LoggedStore:
+    store = LoggedStore(directory, max_bytes=max_bytes, log_bytes=log_bytes)
+    read_all(store.load())
+    return store
+
+
+def row(number: int) -> tuple[bytes, bytes | None]:
+    """What the commit of this number does to its row: each has one in five, every ninth removes it."""
+    of = version(number, path=KvPath(("home", number % 5)))
+    return of.key, encode_record((of,)) if number % 9 else None
+
+
+def change(number: int) -> Held:
+    """What a store holds after so many commits."""
+    rows: dict[bytes, bytes] = {}
+    for key, record in map(row, range(1, number + 1)):
+        rows.pop(key, None)
+        if record is not None:
+            rows[key] = record
+    if not number:
+        return Held({}, {}, {})
+    return Held(rows, {INC: Ticks.upto(number)}, {"last": b"%d" % number})
+
+
+def commit(store: LoggedStore, number: int) -> None:
+    store.commit([persist(number, dict([row(number)]), {INC: Ticks.upto(number)}, {"last": b"%d" % number})])
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a killed process: one commit in the snapshot, 19 in a segment, 10 in the other."""
+    directory = tmp_path_factory.mktemp("master")
+    store = loaded(directory / "running")
+    for number in range(1, 31):
+        commit(store, number)
+        if number == 20:
+            assert store._log is not None
+            store._log.turn()
+    copied(directory / "running", directory / "killed")
+    store.close()
+    return directory / "killed"
+
+
+@pytest.fixture
+def killed(master: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return copied(master, tmp_path / "killed")
+
+
+def left(directory: Path) -> set[str]:
+    """The files there, but for the lock and SQLite's journal, in which there is nothing."""
+    journals = {name for name in names(directory) if name.endswith("-journal")}
+    assert all((directory / name).stat().st_size == 0 for name in journals)
+    return names(directory) - journals
+
+
+def frames(path: Path) -> list[tuple[int, int]]:
+    """Where each frame of a segment begins and ends."""
+    data = path.read_bytes()
+    first = read(data, 0)
+    assert first is not None
+    return [(frame.start, frame.end) for frame in scan(data, first.epoch)]
+
+
+def log_of(directory: Path, number: int) -> Path:
+    return directory / f"{FILE_NAME}{LOG_FILES[number]}"
+
+
+# -- frames ------------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_is_found_again() -> None:
+    batch = Batch(
+        [persist(1, {b"a": b"1", b"b": None, b"": b""}, {INC: Ticks.of(1, 5), OTHER: None}, {"m": b"2"}, {7: None})]
+    )
+    frame, data = encode(EPOCH, 5, 100, batch)
+    assert read(data, 0, base=100) == frame
+    assert (frame.seq, frame.start, frame.end) == (5, 100, 100 + len(data))
+    places = dict(frame.places())
+    assert {key: span_of(place) for key, place in places.items() if place >= 0} == {
+        b"a": (frame.records, frame.records + 1),
+        b"": (frame.records + 1, frame.records + 1),
+    }
+    assert frame.known() == {INC: Ticks.of(1, 5), OTHER: None}
+    assert (frame.head.meta, frame.head.quarantine) == ({"m": b"2"}, {7: None})
+
+
+def test_a_frame_that_was_moved_is_none() -> None:
+    """Such as one that a value holds."""
+    _, data = encode(EPOCH, 5, 100, Batch([persist(1, {b"a": b"1"})]))
+    assert read(data, 0, base=101) is None
+    assert list(scan(data, EPOCH)) == []
+
+
+def test_sound_frames_behind_a_damaged_one_are_found() -> None:
+    data = b""
+    for seq in range(4):
+        data += encode(EPOCH, seq, len(data), Batch([persist(1, {b"a": b"%d" % seq})]))[1]
+    bent = bytearray(data)
+    bent[len(data) // 4 + HEADER_BYTES + 3] ^= 1
+    assert [frame.seq for frame in scan(data, EPOCH)] == [0, 1, 2, 3]
+    assert [frame.seq for frame in scan(bytes(bent), EPOCH)] == [0, 2, 3]
+    assert not list(scan(data, b"F" * EPOCH_BYTES))
+
+
+# -- what a killed process leaves ----------------------------------------------------------------------------------
+
+
+def test_all_of_it_is_there(killed: Path) -> None:
+    assert held(killed) == change(30)
+    assert left(killed) == FILES
+    assert not check(str(killed / FILE_NAME)).findings
+    store = loaded(killed)
+    for number in range(31, 40):
+        commit(store, number)
+    assert held(copied(killed, killed.parent / "again")) == change(39)
+    store.close()
+    assert left(killed) == {FILE_NAME}
+    assert held(killed) == change(39)
+
+
+def test_a_commit_that_was_half_written_is_passed_over(killed: Path) -> None:
+    """At every byte of the last frame; what follows goes over it."""
+    log = log_of(killed, 1)
+    data = log.read_bytes()
+    start, end = frames(log)[-1]
+    epoch = read(data, 0).epoch  # type: ignore[union-attr]  # it is there
+    for at in range(start, end):
+        torn = data[:at] + bytes(byte ^ 0x55 for byte in data[at:end]) + data[end:]
+        assert [frame.end for frame in scan(torn, epoch)][-1] == start
+        if at % 40 == 0:
+            log.write_bytes(torn)
+            assert held(killed) == change(29)
+    log.write_bytes(data[: end - 2])
+    store = loaded(killed)
+    commit(store, 30)
+    commit(store, 31)
+    assert held(copied(killed, killed.parent / "again")) == change(31)
+    store.close()
+
+
+def test_a_damaged_commit_with_sound_ones_behind_it_is_a_doubt(killed: Path) -> None:
+    log = log_of(killed, 1)
+    start, end = frames(log)[4]
+    data = bytearray(log.read_bytes())
+    data[(start + end) // 2] ^= 4
+    log.write_bytes(data)
+    told = f"{killed / FILE_NAME}: 1 commits in its log are damaged or missing"
+    found = held(killed)
+    assert found.doubts == (told,)
+    assert found.meta == change(30).meta
+    assert [f.text for f in check(str(killed / FILE_NAME)).findings if f.kind == "log"] == [told.partition(": ")[2]]
+    assert held(killed) == found, "as long as no commit has answered"
+    store = loaded(killed)
+    store.commit([persist(1, {b"new": b"1"}, {INC: Ticks.of(1)})])
+    assert {name for name in names(killed) if "damaged" in name} == {f"{FILE_NAME}.damaged-1{s}" for s in LOG_FILES}
+    assert (killed / f"{FILE_NAME}.damaged-1-log1").read_bytes() == bytes(data)
+    again = held(copied(killed, killed.parent / "again"))
+    store.close()
+    assert again == held(killed)
+    assert (again.rows, again.known, again.doubts) == ({**found.rows, b"new": b"1"}, {INC: Ticks.of(1)}, ())
+
+
+@given(st.integers(0, 1), st.integers(0, 1 << 30), st.integers(0, 7))
+def test_a_bit_anywhere(master: Path, number: int, at: int, bit: int) -> None:
+    """What is left is an earlier state, or there is a doubt."""
+    with tempfile.TemporaryDirectory() as name:
+        bent = copied(master, Path(name) / "bent")
+        log = log_of(bent, number)
+        data = bytearray(log.read_bytes())
+        data[at % frames(log)[-1][1]] ^= 1 << bit
+        log.write_bytes(data)
+        found = held(bent)
+        assert found.doubts or found == change(29)
+        assert check(str(bent / FILE_NAME)).is_sound == (not found.doubts)
+
+
+@pytest.mark.parametrize("gone", [(0,), (1,), (0, 1)])
+def test_a_log_that_is_gone_is_a_doubt(killed: Path, gone: tuple[int, ...]) -> None:
+    for number in gone:
+        log_of(killed, number).unlink()
+    doubts = held(killed).doubts
+    for number in gone:
+        assert f"{killed / FILE_NAME}: its log {FILE_NAME}{LOG_FILES[number]} is gone" in doubts
+    store = loaded(killed)
+    store.commit([persist(1, {b"a": b"1"})])
+    store.close()
+    assert held(killed).doubts == ()
+
+
+def test_a_segment_that_was_cut_in_the_middle_of_the_log_is_a_doubt(killed: Path) -> None:
+    log = log_of(killed, 0)
+    os.truncate(log, frames(log)[10][0])
+    assert held(killed).doubts == (f"{killed / FILE_NAME}: 9 commits in its log are damaged or missing",)
+
+
+# -- old and new beside each other ---------------------------------------------------------------------------------
+
+
+def test_an_old_log_beside_a_newer_snapshot_is_passed_over(killed: Path) -> None:
+    """As when the process dies after a segment went to the snapshot, and before its file is used again."""
+    before = copied(killed, killed.parent / "before")
+    store = loaded(killed)
+    assert store._log is not None
+    store._settle(store._log, Batch([persist(31, {b"new": b"1"})]))
+    for suffix in LOG_FILES:
+        shutil.copy(before / f"{FILE_NAME}{suffix}", killed)
+    found = held(copied(killed, killed.parent / "again"))
+    assert (found.rows, found.doubts) == ({**change(30).rows, b"new": b"1"}, ())
+    store.close()
+
+
+def test_a_newer_log_beside_an_older_snapshot_is_a_doubt(killed: Path) -> None:
+    before = copied(killed, killed.parent / "before")
+    store = loaded(killed)
+    assert store._log is not None
+    for number in (31, 32):
+        store._settle(store._log, Batch([persist(number, {b"new": b"%d" % number})]))
+    commit(store, 33)
+    after = copied(killed, killed.parent / "after")
+    store.close()
+    shutil.copy(before / FILE_NAME, after / FILE_NAME)
+    found = held(after)
+    assert found.doubts
+    assert all("commits in its log are damaged or missing" in doubt for doubt in found.doubts)
+
+
+def test_a_backup_with_a_log_that_was_left_over(killed: Path, tmp_path: Path) -> None:
+    """Copied by hand to where a killed process had its store: the log is not of it."""
+    target = tmp_path / "kv.backup"
+    older = loaded(tmp_path / "older")
+    commit(older, 1)
+    older.close()
+    copy_of_store(str(tmp_path / "older" / FILE_NAME), str(target))
+    shutil.copy(target, killed / FILE_NAME)
+    found = held(killed)
+    assert (found.rows, found.known) == (change(1).rows, change(1).known)
+    assert found.doubts == tuple(
+        f"{killed / FILE_NAME}: the log {FILE_NAME}{suffix} beside it is that of another store" for suffix in LOG_FILES
+    )
+    store = loaded(killed)
+    commit(store, 2)
+    again = copied(killed, killed.parent / "again")
+    store.close()
+    assert held(again) == held(killed) == change(2)
+
+
+def test_a_backup_of_a_killed_store_holds_its_log(killed: Path, tmp_path: Path) -> None:
+    target = tmp_path / "kv.backup"
+    before = {name: (killed / name).read_bytes() for name in FILES}
+    copy_of_store(str(killed / FILE_NAME), str(target))
+    assert {name: (killed / name).read_bytes() for name in FILES} == before
+    restore(str(target), str(tmp_path / "new"))
+    assert held(tmp_path / "new") == change(30)
+
+
+def test_a_restore_takes_the_log_away_with_the_store(killed: Path, tmp_path: Path) -> None:
+    target = tmp_path / "kv.backup"
+    copy_of_store(str(killed / FILE_NAME), str(target))
+    restore(str(target), str(killed), force=True)
+    assert left(killed) == {FILE_NAME, *(f"{FILE_NAME}.replaced-1{suffix}" for suffix in ("", *LOG_FILES))}
+    assert held(killed) == change(30)
+
+
+def test_a_lost_snapshot_leaves_what_is_in_the_log(killed: Path) -> None:
+    (killed / FILE_NAME).unlink()
+    found = held(killed)
+    assert found.doubts
+    assert (found.known, found.meta) == (change(30).known, change(30).meta)
+    assert found.rows.items() <= change(30).rows.items()
+
+
+def test_a_store_without_its_log_is_not_opened_as_a_whole(killed: Path) -> None:
+    error = refused(StoreError, SqliteStore(killed).load)
+    assert str(error).endswith("is not whole without its log; open it as a LoggedStore")
+
+
+# -- a disk that fails ---------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_leaves_nothing_of_the_commit(tmp_path: Path) -> None:
+    """It is tried again at its place, perhaps with more in it."""
+    store = loaded(tmp_path / "a")
+    for number in (1, 2):
+        commit(store, number)
+    large = persist(3, {b"large": bytes(1 << 20)})
+    with files_limited(400_000):
+        for _ in range(2):
+            assert "no room left (File too large)" in str(refused(StoreFull, lambda: store.commit([large])))
+            assert held(copied(tmp_path / "a", tmp_path / "b")) == change(2)
+        commit(store, 3)
+    assert held(copied(tmp_path / "a", tmp_path / "b")) == change(3)
+    store.commit([large])
+    store.close()
+    assert held(tmp_path / "a").rows == {**change(3).rows, b"large": bytes(1 << 20)}
+
+
+def test_after_a_sync_that_failed_the_files_are_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system may call written what it dropped: the next commit goes to the snapshot with all the others, and the
+    log to new files.
+    """
+    store = loaded(tmp_path / "a")
+    for number in range(1, 5):
+        commit(store, number)
+    before = log_of(tmp_path / "a", 0).stat().st_ino
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segments, "_sync", fail)
+        refused(StoreIOError, lambda: commit(store, 5))
+    commit(store, 5)
+    assert log_of(tmp_path / "a", 0).stat().st_ino != before
+    snapshot = copied(tmp_path / "a", tmp_path / "b")
+    for suffix in LOG_FILES:
+        assert (snapshot / f"{FILE_NAME}{suffix}").read_bytes() == b""
+    commit(store, 6)
+    assert held(copied(tmp_path / "a", tmp_path / "c")) == change(6)
+    store.close()
+    assert held(tmp_path / "a") == change(6)
+    assert held(snapshot) == change(5)
+
+
+def test_damage_to_the_log_that_shows_while_it_runs(tmp_path: Path) -> None:
+    """It cannot be put into the snapshot; what it was, the next start tells."""
+    store = loaded(tmp_path)
+    for number in range(1, 6):
+        commit(store, number)
+    start, end = frames(log_of(tmp_path, 0))[1]
+    with log_of(tmp_path, 0).open("r+b") as file:
+        file.seek((start + end) // 2)
+        file.write(b"?")
+    assert None in dict(store.read_back(b"", 10)).values()
+    assert "a commit in it has a wrong checksum" in str(refused(StoreDamaged, store.compact))
+    refused(StoreDamaged, lambda: commit(store, 6))
+    store.close()
+    assert len(held(tmp_path).doubts) == 1
+
+
+def test_a_bound(tmp_path: Path) -> None:
+    """On the snapshot and what waits for it."""
+    store = loaded(tmp_path, max_bytes=200_000)
+    for number in range(2):
+        store.commit([persist(1, {b"%d" % number: bytes(60_000)})])
+    refused(StoreFull, lambda: store.commit([persist(2, {b"b": bytes(150_000)})]))
+    store.commit([persist(2, {b"0": None}), persist(3, {b"c": bytes(90_000)})])
+    store.close()
+    assert set(held(tmp_path).rows) == {b"1", b"c"}
+
+
+def test_only_its_user_may_read_it(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        store = loaded(tmp_path / "a")
+        commit(store, 1)
+        commit(store, 2)
+        assert {stat.S_IMODE(os.stat(tmp_path / "a" / name).st_mode) for name in FILES} == {0o600}
+        store.close()
+    finally:
+        os.umask(before)
+
+
+# -- taking turns --------------------------------------------------------------------------------------------------
+
+
+class Gate:
+    """Holds up whatever puts something into the snapshot of a store."""
+
+    def __init__(self, store: LoggedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.open = threading.Event()
+        self.error: StoreError | None = None
+        self.passed = 0
+        write = store._snapshot.write
+
+        def gated(put: object) -> None:
+            self.open.wait()
+            if self.error is not None:
+                raise self.error
+            write(put)  # type: ignore[arg-type]  # what it was called with
+            self.passed += 1
+
+        monkeypatch.setattr(store._snapshot, "write", gated)
+
+
+@pytest.fixture
+def gated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LoggedStore, Gate]]:
+    """A store with a short log, whose snapshot is held up from the second commit on."""
+    store = loaded(tmp_path / "a", log_bytes=1000)
+    commit(store, 1)
+    store._bound = 1000
+    monkeypatch.setattr(logged, "bound_of", lambda log_bytes, snapshot_bytes: log_bytes)
+    gate = Gate(store, monkeypatch)
+    yield store, gate
+    gate.error = None
+    gate.open.set()
+    store.close()
+
+
+def test_commits_go_on_while_a_segment_goes_to_the_snapshot(gated: tuple[LoggedStore, Gate], tmp_path: Path) -> None:
+    """A process that dies meanwhile has both."""
+    store, gate = gated
+    log = store._log
+    assert log is not None
+    number = 1
+    while not (log.spare and log.active_bytes > 1000):
+        number += 1
+        commit(store, number)
+    assert held(copied(tmp_path / "a", tmp_path / "b")) == change(number)
+    assert store._drain is not None
+    gate.open.set()
+    store._drain.join()
+    assert held(copied(tmp_path / "a", tmp_path / "c")) == change(number), "it is in the snapshot, and still in the log"
+    for _ in range(30):
+        number += 1
+        commit(store, number)
+    store._wait(log)
+    assert held(copied(tmp_path / "a", tmp_path / "d")) == change(number)
+    assert gate.passed > 1
+    assert log_of(tmp_path / "a", 0).stat().st_size <= segments.STEP_BYTES
+
+
+def test_a_segment_that_cannot_go_to_the_snapshot_fails_the_next_commit(
+    gated: tuple[LoggedStore, Gate], tmp_path: Path
+) -> None:
+    """Until it can; nothing is lost meanwhile."""
+    store, gate = gated
+    gate.error = StoreFull("x", "a test says so")
+    number = 1
+    while store._drain is None:
+        number += 1
+        commit(store, number)
+    gate.open.set()
+    store._drain.join()
+    for _ in range(2):
+        refused(StoreFull, lambda: commit(store, number + 1))
+    assert held(copied(tmp_path / "a", tmp_path / "b")) == change(number)
+    gate.error = None
+    commit(store, number + 1)
+    assert held(copied(tmp_path / "a", tmp_path / "c")) == change(number + 1)
+
+
+def test_a_commit_waits_when_the_other_segment_is_far_behind(gated: tuple[LoggedStore, Gate]) -> None:
+    store, gate = gated
+    log = store._log
+    assert log is not None
+    number = 1
+    while log.active_bytes < 2000:
+        number += 1
+        commit(store, number)
+    waiting = threading.Thread(target=lambda: commit(store, number + 1))
+    waiting.start()
+    gate.open.set()
+    waiting.join()
+    assert log.active_bytes < 1000
+    assert not store._to_snapshot
+
+
+def test_how_long_a_segment_becomes() -> None:
+    assert bound_of(100, 10) == 100
+    assert bound_of(100, 80) == 160
+    assert bound_of(100, 10_000) == 100 * logged.LONGEST
+
+
+def test_rows_are_read_back_through_the_log(tmp_path: Path) -> None:
+    """Against a dictionary, at every place, with few and many at once."""
+    random = Random(4)
+    store = loaded(tmp_path)
+    rows: dict[bytes, bytes] = {}
+    for number in range(60):
+        batch = {b"%02d" % random.randrange(50): random.choice((None, b"%d" % number)) for _ in range(4)}
+        store.commit([persist(number, batch)])
+        rows.update({key: record for key, record in batch.items() if record is not None})
+        for key in [key for key, record in batch.items() if record is None]:
+            rows.pop(key, None)
+        if number in (20, 40):
+            store.compact()
+        if number == 50:
+            assert store._log is not None
+            store._log.turn()
+    for low in (b"", b"1", b"17", b"49", b"9"):
+        for limit in (1, 3, 100):
+            want = sorted((key, record) for key, record in rows.items() if key >= low)[:limit]
+            assert store.read_back(low, limit) == want
+    store.close()
