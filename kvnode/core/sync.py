@@ -268,8 +268,8 @@ class Sync:
                 continue
             if not self._sees_key(link, version.key):
                 continue
-            if source is not None and (origin in link.near or origin == link.name):
-                marks.hit("lazy-relay")
+            if source is not None and (origin == link.name or not link.near.isdisjoint((origin, source.name))):
+                marks.hit("lazy-relay")  # it hears of it from there
                 self._leave(link, version, now)
             elif link.sending is not None or link.window >= self._state.limits.window_bytes:
                 self.mark_dirty(link, version.inc, now, urgent=True)

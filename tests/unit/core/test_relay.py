@@ -252,3 +252,26 @@ def test_different_known_on_a_quiet_link_starts_a_session_anew() -> None:
     net.run(100_000)
     assert net.has("B", dot)
     assert net.converged()
+
+
+def test_what_comes_from_outside_a_mesh_crosses_it_once() -> None:
+    net = Net(*"ABCDE")
+    net.mesh(*"ABCD")
+    net.link("A", "E")
+    net.run()
+    dot = net.write("E", "x", 1)
+    net.run(5_000)
+    assert net.converged()
+    assert sorted(net.carried(dot)) == [("A", "B"), ("A", "C"), ("A", "D"), ("E", "A")]
+
+
+def test_whom_the_nearer_one_does_not_serve_gets_the_change_a_moment_later() -> None:
+    net = Net(*"ABCE")
+    net.mesh(*"ABC")
+    net.link("A", "E")
+    net.run()
+    net.hold("A", "C")
+    dot = net.write("E", "x", 1)
+    net.run(Limits().lazy_ms + 100)
+    assert net.has("C", dot)
+    assert ("B", "C") in net.carried(dot)
