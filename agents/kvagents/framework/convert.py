@@ -18,11 +18,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from kvagents.framework.errors import Failed
+from kvagents.framework.errors import Failed, shown
 from kvagents.framework.expression import Expression, ExpressionError
 
 KEYS: Final = ("table", "scale", "offset", "expr", "digits", "inverse")
 """The attributes that this module reads."""
+
+MAX_BITS: Final = 64
+"""Of an integer: larger ones are no readings, nor have floats room for them."""
 
 Curve = tuple[tuple[float, float], ...]
 
@@ -130,6 +133,8 @@ def _key(value: Any) -> str:
     """How a value is written as the key of a map: true, 3, 2.5, text."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        return shown(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -159,9 +164,11 @@ def _interpolate(curve: Curve, x: float) -> float:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, (int, float)) and math.isfinite(value):
+    if isinstance(value, float) and math.isfinite(value):
         return value
-    raise ConversionError(f"{value!r} is no number"[:200])
+    if isinstance(value, int) and value.bit_length() <= MAX_BITS:
+        return value
+    raise ConversionError(f"{shown(value)} is no number that can be converted")
 
 
 def _evaluated(expression: Expression | None, value: Any) -> Any:

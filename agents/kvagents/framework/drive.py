@@ -11,7 +11,7 @@ import anyio
 
 from kvagents.framework.binding import Input, Output
 from kvagents.framework.commands import Apply, Command, Commands, Refuse
-from kvagents.framework.errors import Failed
+from kvagents.framework.errors import Failed, shown
 from kvagents.framework.filter import Written
 from kvagents.framework.link import Link
 from kvnode.client import Change, Gap, KvError, NotFound
@@ -147,7 +147,7 @@ class _Driver:
         if self._output.state is not None:
             await self._link.put(self._output.state, value)
         if value != what.value:
-            raise Failed("read_back", f"{self._output.src}: was set to {what.value!r} and says {value!r}"[:300])
+            raise Failed("read_back", f"{self._output.src}: was set to {shown(what.value)} and says {shown(value)}")
         if not what.is_fail_safe:
             self._link.works(self._output.path)
 

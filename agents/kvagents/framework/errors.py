@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from kvnode.data.errors import Severity
+
+MAX_SHOWN: Final = 60
+"""Characters of a value in a message."""
 
 
 class Failed(Exception):
@@ -16,3 +21,12 @@ class Failed(Exception):
         self.code = code
         self.message = message
         self.severity = severity
+
+
+def shown(value: Any) -> str:
+    """A value for a message: texts can be long, and so can numbers."""
+    try:
+        text = repr(value[:MAX_SHOWN] if isinstance(value, str) else value)
+    except ValueError:
+        return "an integer of too many digits"  # which Python does not write down
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."

@@ -10,10 +10,13 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
 from simpleeval import SimpleEval
+
+from kvagents.framework.errors import shown
 
 MAX_CHARS: Final = 1024
 MAX_NODES: Final = 100
@@ -32,7 +35,7 @@ class ExpressionError(ValueError):
 
 def _number(value: Any) -> int | float:
     if not isinstance(value, (int, float)):
-        raise TypeError(f"expected a number, not {value!r}")
+        raise TypeError(f"expected a number, not {shown(value)}")
     if isinstance(value, int) and not -MAX_INT <= value < MAX_INT:
         raise OverflowError("the number is too large")
     return value
@@ -109,9 +112,9 @@ class Expression:
         try:
             result = self._evaluator.eval(self.text, previously_parsed=self._node)
         except (ArithmeticError, TypeError, ValueError) as error:
-            raise ExpressionError(f"{self.text!r} has no result for {value!r}: {error}") from None
+            raise ExpressionError(f"{self.text!r} has no result for {shown(value)}: {error}") from None
         if isinstance(result, float) and not math.isfinite(result):
-            raise ExpressionError(f"{self.text!r} has no finite result for {value!r}")
+            raise ExpressionError(f"{self.text!r} has no finite result for {shown(value)}")
         return result
 
     def __eq__(self, other: object) -> bool:
@@ -129,7 +132,9 @@ def _parse(text: str) -> ast.AST:
     if len(text) > MAX_CHARS:
         raise ExpressionError(f"the expression is longer than {MAX_CHARS} characters")
     try:
-        node: ast.AST = ast.parse(text.strip(), mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what Python only warns of, such as 1if, is a mistake
+            node: ast.AST = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         what = error.msg if isinstance(error, SyntaxError) else str(error)
         raise ExpressionError(f"{text!r} is no expression: {what}") from None

@@ -14,7 +14,7 @@ from kvagents.framework.check import Checker
 from kvagents.framework.claim import Terms
 from kvagents.framework.config import Config, Plan
 from kvagents.framework.drive import drive
-from kvagents.framework.errors import Failed
+from kvagents.framework.errors import Failed, shown
 from kvagents.framework.link import Link
 from kvagents.onewire.bus import DeviceError, Session, open_session
 from kvagents.onewire.config import DevicePlan, Key, ServerPlan, parse_server, plan
@@ -93,7 +93,7 @@ async def _set(poller: Poller, plan: DevicePlan, raw: Any) -> Any:
     """Set a switch; its read-back. Raises :class:`Failed`."""
     device = poller.devices[plan.key]
     if not isinstance(raw, (bool, int, float)) or raw not in (0, 1):
-        raise Failed("bad_value", f"{plan.rom} {plan.quantity.name}: expected true or false, not {raw!r}"[:300])
+        raise Failed("bad_value", f"{plan.rom} {plan.quantity.name}: expected true or false, not {shown(raw)}")
     if device.bus is None:
         raise Failed("not_found", f"{plan.rom}: the device is not on the bus")
     name = plan.quantity.name

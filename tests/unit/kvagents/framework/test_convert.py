@@ -60,6 +60,11 @@ def test_to_the_device(attributes: dict[str, Any], value: Any, raw: Any) -> None
     ("attributes", "raw", "complaint"),
     [
         ({"scale": 2}, "wet", "'wet' is no number"),
+        pytest.param({"scale": 2}, "wet" * 10_000, r"etw?e?\.\.\. is no number", id="text"),
+        pytest.param({"scale": 2}, 10**5000, "too many digits is no number", id="scale"),
+        pytest.param({"scale": 2}, 2**65, "36893488147419103232 is no number", id="bits"),
+        pytest.param({"table": {"1": 2}}, 10**5000, "no entry for an integer of too many digits", id="table"),
+        pytest.param({"expr": "value + 1"}, 10**5000, "the number is too large", id="expr"),
         ({"scale": 2}, float("nan"), "nan is no number"),
         (DOOR, 7, "the table has no entry for 7; it has 0, 1"),
         (LEVEL, None, "None is no number"),

@@ -70,6 +70,9 @@ def test_results(text: str, value: Any, result: Any) -> None:
         ("1" * (MAX_CHARS + 1), "longer than"),
         ("(" * 500 + ")" * 500, "is no expression"),
         ("\0", "is no expression"),
+        ("1if value else 2", "invalid decimal literal"),
+        (r"'\d' if value else 1", "invalid escape sequence"),
+        ("value is 3", "with a literal|Is is not allowed"),
     ],
 )
 def test_what_is_no_expression_is_told_on_one_line(text: str, complaint: str) -> None:
@@ -105,6 +108,60 @@ def test_no_result_is_one_clear_error(text: str, value: Any) -> None:
         expression(value)
     assert time.process_time() - began < 0.1
     assert "\n" not in str(caught.value)
+
+
+HEADS = ("(", "[", "{", "f(", "lambda:", "-", "not ", "value if value else ", "value**", "a.", "{1:", "[x for x in ")
+HEADS += (
+    "value[",
+    "abs(",
+    "abs(*",
+    "~",
+    "await ",
+    "yield ",
+    "f'{",
+    "'",
+    "value==",
+    "(value:=",
+    "{**",
+    "f(x=",
+    "1if ",
+    "a=",
+)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("more", ["", "(", "value,", ")", "f(x="])
+def test_a_hostile_text_is_parsed_or_refused_soon(head: str, more: str) -> None:
+    began = time.process_time()
+    for tail in ("", "value", ")" * 300):
+        with pytest.raises(ExpressionError):
+            Expression(((head + more) * MAX_CHARS)[: MAX_CHARS - len(tail)] + tail)
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "value == 'x'" + " or value == 'x'" * 12,
+        "value < 1 < value",
+        "value" + " == value" * 20,
+        "'a' * value",
+        "value * 3",
+        "max(value, value)",
+        "float(value)",
+    ],
+)
+@pytest.mark.parametrize("value", ["x" * 4_000_000, 10**5000], ids=["text", "integer"])
+def test_a_large_value_costs_no_time_and_makes_no_long_message(text: str, value: Any) -> None:
+    expression = Expression(text)
+    began = time.process_time()
+    try:
+        result = expression(value)
+    except ExpressionError as error:
+        assert len(str(error)) < 500
+        result = None
+    assert time.process_time() - began < 0.1
+    assert result in (None, True, False)
 
 
 def test_rounding_to_absurd_digits_takes_no_time() -> None:
