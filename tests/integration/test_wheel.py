@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.build_context import ROOT, copy_build_context
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 ENTRY_CHECK = """
 import json, sys
@@ -30,12 +30,13 @@ print(json.dumps({
 """
 
 
-@pytest.fixture
-def wheel(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from what a Docker build sees, so this holds for the image too."""
-    context, out = tmp_path / "context", tmp_path / "dist"
+    place = tmp_path_factory.mktemp("wheel")
+    context, out = place / "context", place / "dist"
     copy_build_context(context)
-    run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(context)], tmp_path)
+    run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(context)], place)
     (wheel,) = out.glob("*.whl")
     return wheel
 
@@ -44,7 +45,7 @@ def run(command: list[str], cwd: Path) -> str:
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "KV"))}
     env["XDG_RUNTIME_DIR"] = str(cwd)
     done = subprocess.run(
-        command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=110
+        command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -66,9 +67,10 @@ def test_it_holds_the_sources_and_nothing_else(wheel: Path) -> None:
 def test_it_works_installed(wheel: Path, tmp_path: Path) -> None:
     """With nothing but its declared dependencies."""
     place = tmp_path / "venv"
-    venv.create(place, with_pip=True)
+    venv.create(place)
     python, kv = str(place / "bin/python"), str(place / "bin/kv")
-    run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[onewire]"], tmp_path)
+    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
+    run([*pip, "install", "--quiet", f"{wheel}[onewire]"], tmp_path)
     told = json.loads(run([python, "-c", ENTRY_CHECK], tmp_path))
     assert all(path.startswith(str(place)) for path in told["places"])
     assert told["schema"] == "Configuration of a kvnode node"

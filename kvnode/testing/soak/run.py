@@ -34,7 +34,7 @@ MOST_RESTARTS: Final = 500
 """Each is remembered by design, with some 2 KB on every node: a long soak shall not mistake that for a leak."""
 CUT_S: Final = 2.0
 """How long a link stays cut or frozen."""
-ASK_TIMEOUT_S: Final = 5.0
+ASK_TIMEOUT_S: Final = 30.0
 
 Say = Callable[[str], None]
 
@@ -146,7 +146,8 @@ class Soak:
                 if churn:
                     tasks.start_soon(self._cut)
                     tasks.start_soon(self._restart, self._nodes[-1])
-                    tasks.start_soon(self._measure)
+                    for node in self._nodes:
+                        tasks.start_soon(self._measure, node)
         for link in self._links:
             link.heal()
         if not self._nodes[-1].is_running:
@@ -177,13 +178,12 @@ class Soak:
 
     # -- measuring -------------------------------------------------------------------------------------------
 
-    async def _measure(self) -> None:
+    async def _measure(self, node: NodeProcess) -> None:
         while True:
             await anyio.sleep(self.plan.window_s)
-            for node in self._nodes:
-                row = await self._row(node)
-                if row is not None:
-                    self.report.rows.append(row)
+            row = await self._row(node)
+            if row is not None:
+                self.report.rows.append(row)
 
     async def _row(self, node: NodeProcess) -> Row | None:
         """None of a node that is just being restarted."""
