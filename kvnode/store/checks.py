@@ -11,6 +11,7 @@ XOR, and a page with both old counters would pass for the new one.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Final
@@ -22,6 +23,7 @@ TABLES: Final = ("rows", "known", "meta", "quarantine", "history")
 _FIRST_TABLES: Final = 3
 """So many had the first schema."""
 
+_as_int: Final = struct.Struct(">q").unpack
 _seeded: Final = {
     name: blake2b(digest_size=8, person=f"kvnode.{name}".encode()[: blake2b.PERSON_SIZE]) for name in TABLES
 }
@@ -31,7 +33,8 @@ def row_sum(table: str, key: bytes, record: bytes) -> int:
     """The checksum of a row, as a signed 64-bit integer."""
     state = _seeded[table].copy()
     state.update(b"%d:%b%b" % (len(key), key, record))
-    return int.from_bytes(state.digest(), "big", signed=True)
+    checksum: int = _as_int(state.digest())[0]
+    return checksum
 
 
 class Tally:

@@ -117,7 +117,7 @@ class LoggedStore:
         return self._with_log(loaded, self._log)
 
     def _with_log(self, loaded: Loaded, log: Log) -> Loaded:
-        rows = self._rows(loaded.rows, log)
+        rows = self._rows(loaded.rows, log) if log.pending else loaded.rows
         whole = loaded_over(loaded, log.pending, rows)
         return replace(whole, doubts=(*loaded.doubts, *log.doubt_lines))
 

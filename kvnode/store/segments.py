@@ -179,8 +179,10 @@ def changed_rows(segments: Sequence[Segment], contents: Sequence[bytes]) -> Iter
     """All rows that the segments, later ones over earlier ones, set or (None) remove, ascending by key. `contents` are
     those of the segments.
     """
-    content_of = dict(zip((segment.path for segment in segments), contents, strict=True))
-    for key in sorted(set().union(*(segment.index for segment in segments))):
-        segment, place = place_in(segments, key)
-        at, end = span_of(place)
-        yield key, None if place == REMOVED else content_of[segment.path][at:end]
+    newest_first = [(segment.index, content) for segment, content in zip(segments, contents, strict=True)][::-1]
+    for key in sorted(set().union(*(index for index, _ in newest_first))):
+        for index, content in newest_first:
+            if (place := index.get(key)) is not None:
+                at, end = span_of(place)
+                yield key, None if place == REMOVED else content[at:end]
+                break

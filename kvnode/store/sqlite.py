@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, Final
 
@@ -39,6 +40,10 @@ WAL_KEPT_BYTES: Final = 16 << 20
 """A log that grew beyond this is cut back to it at the next checkpoint."""
 PRUNED_AT_ONCE: Final = 100
 """So many rows of a path go off the record with one that comes."""
+KEPT_BYTES: Final = 32 << 20
+"""Entries that take no more than this are kept from the look at every row until they are asked for. Others are read
+twice.
+"""
 BUSY_S: Final = 2.0
 """So long another program may hold the file before that is an error."""
 
@@ -74,7 +79,7 @@ class SqliteStore:
         """See :meth:`Store.load`."""
         with reported(self.path):
             if self._db is not None:
-                return self._loaded(self._db, inspect(self._db, self.path))
+                return self._loaded(self._db, inspect(self._db, self.path, keep_bytes=KEPT_BYTES))
             try:
                 self._prepare()
                 db, found = self._open()
@@ -125,7 +130,7 @@ class SqliteStore:
         if self._max_bytes is not None:
             db.execute(f"PRAGMA max_page_count = {self._max_bytes // files.PAGE_BYTES}")
         migrate(db)
-        return db, inspect(db, self.path)
+        return db, inspect(db, self.path, keep_bytes=KEPT_BYTES)
 
     def _loaded(self, db: sqlite3.Connection, found: Found) -> Loaded:
         self._tally = found.tally
@@ -134,7 +139,8 @@ class SqliteStore:
         if self._journal == "wal" and self.mark is not None and self.mark.live:
             raise StoreError(self.path, "is not whole without its log", "open it as a LoggedStore")
         self.stop_reading()
-        rows = self._rows(db, found.damaged_rows, self._epoch)
+        kept, found.rows = found.rows, None
+        rows = self._rows(db, found.damaged_rows, self._epoch) if kept is None else self._kept(kept, self._epoch)
         return Loaded(rows, found.known, found.meta, found.doubts, found.quarantine)
 
     def _rows(self, db: sqlite3.Connection, damaged: frozenset[bytes], epoch: int) -> Iterator[tuple[bytes, bytes]]:
@@ -146,6 +152,13 @@ class SqliteStore:
                 if key not in damaged:
                     yield key, record
                     self._check_epoch(epoch)
+
+    def _kept(self, rows: deque[tuple[bytes, bytes]], epoch: int) -> Iterator[tuple[bytes, bytes]]:
+        """The sound rows, which were kept; each is let go as it is given."""
+        self._check_epoch(epoch)
+        while rows:
+            yield rows.popleft()
+            self._check_epoch(epoch)
 
     def _check_epoch(self, epoch: int) -> None:
         if epoch != self._epoch:
