@@ -8,7 +8,7 @@ option definitions.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -18,6 +18,8 @@ from asyncclick.parser import _OptionParser, _ParsingState
 
 if TYPE_CHECKING:
     from asyncclick.shell_completion import CompletionItem
+
+    from kvnode.core.path import Path
 
     from .session import Session
 
@@ -47,6 +49,16 @@ class Settings:
         from .session import open_session
 
         return open_session(self)
+
+    async def entries(self, file: str) -> AsyncIterator[tuple[Path, Any]]:
+        """Paths and values of a file that ``kv load`` would take (``-``: standard input). Raises CliError."""
+        from .lines import item_of, opened, rows_of
+
+        with opened(file) as (fd, name):
+            async for where, row in rows_of(fd, name):
+                item = item_of(where, row)
+                if item is not None:
+                    yield item.path, item.value
 
     def show(self, headings: Sequence[str], rows: Iterable[tuple[Sequence[str], Any]], *, empty: str = "") -> None:
         """Print rows, each with its cells for people and its value for machines; `empty` if people get none."""

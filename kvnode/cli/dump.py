@@ -29,6 +29,7 @@ from kvnode.core.path import Path
 from kvnode.core.ticks import Known
 
 from .command import command, settings_of
+from .progress import Progress
 from .render import Output, canonical_json, to_data
 from .rows import below_argument
 from .session import Session, session
@@ -106,11 +107,12 @@ async def dump(ctx: click.Context, path: Path, with_known: bool, records: bool) 
     out = Output("jsonl" if settings.format == "human" else settings.format)
     async with session(ctx) as link:
         if not with_known:
-            with _items(out) as write:
-                await _each(link, path, records, write)
+            with _items(out) as write, _counted(out, write) as sink:
+                await _each(link, path, records, sink)
             return
         with tempfile.SpooledTemporaryFile(_SPOOL_BYTES, "w+", encoding="utf-8", newline="\n") as spool:
-            known = await _each(link, path, records, lambda row: _spool(spool, row))
+            with _counted(out, lambda row: _spool(spool, row)) as sink:
+                known = await _each(link, path, records, sink)
             spool.seek(0)
             with _items(out) as write:
                 write(known_row(known))
@@ -126,6 +128,24 @@ def _items(out: Output) -> Iterator[Sink]:
     else:
         with out.items() as write:
             yield write
+
+
+@contextmanager
+def _counted(out: Output, write: Sink) -> Iterator[Sink]:
+    """Tell how many there are by now, unless people see them pass anyway."""
+    count = 0
+    if out.terminal:
+        yield write
+        return
+    with Progress() as progress:
+
+        def sink(row: dict[str, Any]) -> None:
+            nonlocal count
+            write(row)
+            count += 1
+            progress.show(f"{count} paths")
+
+        yield sink
 
 
 def _spool(spool: IO[str], row: dict[str, Any]) -> None:

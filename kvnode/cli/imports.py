@@ -12,6 +12,7 @@ from kvnode.core.path import ROOT, Path, PathError
 
 from .command import KvGroup, Lazy, command, settings_of
 from .errors import usage
+from .progress import Progress
 from .render import Output
 from .rows import PathType, ack_option
 from .session import session
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from kvnode.data.moat import MoatState
 
-    from .load import Counts, Item
+    from .lines import Item
+    from .load import Counts
 
 _SHOWN: Final = 20
 """So many entries that could not be taken over are listed for people; machine formats have all."""
@@ -66,7 +68,12 @@ async def moat(ctx: click.Context, file: FilePath, below: Path, partial: bool, d
             pass
     else:
         async with session(ctx) as link:
-            await write_items(link, items, counts, ack)
+            with Progress(len(state.values)) as progress:
+
+                def told() -> None:
+                    progress.show(f"{counts.paths} values read, {counts.written} written", counts.paths)
+
+                await write_items(link, items, counts, ack, told)
     out.one(_report(state, counts, dry_run), lambda: _for_people(state, counts, dry_run))
 
 
@@ -90,7 +97,7 @@ def _read(file: FilePath, *, partial: bool) -> MoatState:
 async def _items(state: MoatState, below: Path, counts: Counts) -> AsyncIterator[Item]:
     from kvnode.data.moat import Skipped
 
-    from .load import Item
+    from .lines import Item
 
     for path, value in state.values.items():
         try:

@@ -10,7 +10,8 @@ import asyncclick as click
 from kvnode.core.path import Path
 
 from .errors import CliError, Exit, usage
-from .render import Output, is_terminal
+from .progress import Progress
+from .render import Output
 from .session import WRITE_GRACE_S, Session
 
 if TYPE_CHECKING:
@@ -30,13 +31,13 @@ async def delete_below(link: Session, out: Output, path: Path, ack: str, *, sure
         raise CliError(f"no value at or below {path}", Exit.NOT_FOUND)
     if not sure:
         _ask(path, len(paths))
-    batches = 0
-    for at in range(0, len(paths), BATCH_PATHS):
-        with link.limit(extra_s=WRITE_GRACE_S):
-            await link.client.batch(_deletes(paths[at : at + BATCH_PATHS]), ack=ack, timeout=link.timeout_s)
-        batches += 1
-        _progress(min(at + BATCH_PATHS, len(paths)), len(paths))
-    row = {"path": str(path), "deleted": len(paths), "batches": batches}
+    batches = range(0, len(paths), BATCH_PATHS)
+    with Progress(len(paths)) as progress:
+        for at in batches:
+            progress.show(f"{at} of {len(paths)} values deleted", at)
+            with link.limit(extra_s=WRITE_GRACE_S):
+                await link.client.batch(_deletes(paths[at : at + BATCH_PATHS]), ack=ack, timeout=link.timeout_s)
+    row = {"path": str(path), "deleted": len(paths), "batches": len(batches)}
     out.one(row, lambda: f"{len(paths)} values at and below {path} deleted")
 
 
@@ -66,12 +67,3 @@ def _ask(path: Path, count: int) -> None:
         raise usage(f"that would delete {count} values at and below {path}: --yes does it")
     if not click.confirm(f"Delete {count} values at and below {path}?", err=True):
         raise CliError("nothing was deleted", Exit.NOT_FOUND)
-
-
-def _progress(done: int, total: int) -> None:
-    """A line that rewrites itself, on a terminal and for long work only."""
-    if total <= BATCH_PATHS or not is_terminal(sys.stderr):
-        return
-    text = f"{done} of {total} deleted"
-    sys.stderr.write(f"\r{' ' * len(text)}\r" if done == total else f"\r{text}")
-    sys.stderr.flush()

@@ -15,6 +15,7 @@ import asyncclick as click
 
 from .command import KvGroup, Lazy, command, settings_of
 from .errors import CliError, Exit, usage
+from .progress import Progress
 from .render import Output
 from .session import session
 from .table import Table
@@ -194,8 +195,10 @@ async def _fetch(ctx: click.Context, target: str, *, force: bool) -> str:
     async with session(ctx) as link:
         with _told(), receive(target, overwrite=force) as file:
             async with link.client.backup() as chunks:
-                async for chunk in chunks:
-                    file.write(chunk)
+                with Progress() as progress:
+                    async for chunk in chunks:
+                        file.write(chunk)
+                        progress.show(f"{size_text(file.tell())} received")
         return link.client.node
 
 

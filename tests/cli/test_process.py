@@ -278,7 +278,7 @@ def test_lines_of_a_list_can_be_loaded(node: NodeProcess) -> None:
     node.kv("delete", "hand", "--recursive", "--yes")
     node.kv("load", "-", input=listed)
     again = [(row["path"], row["value"]) for row in map(json.loads, listed.splitlines())]
-    assert again == [("hand.a", {"$time": "2026-01-01T00:00:00.000Z"}), ("hand.b", [1, 2])]
+    assert again == [("hand.a", {"$time": "2026-01-01T00:00:00Z"}), ("hand.b", [1, 2])]
     now = node.kv("list", "hand", "--format", "jsonl").stdout
     assert [(row["path"], row["value"]) for row in map(json.loads, now.splitlines())] == again
     node.kv("set", "hand.c", "1", "--ttl", "1h")

@@ -12,7 +12,7 @@ import asyncclick as click
 from kvagents.framework import registry
 from kvagents.framework.agent import ROOT
 from kvagents.framework.config import Config, Problem
-from kvagents.framework.console import PathParam, command, console_of
+from kvagents.framework.console import Console, PathParam, command, console_of
 from kvagents.framework.overview import read_status
 from kvagents.framework.run import options_of, run_until_signal
 from kvnode.core.path import Path
@@ -105,19 +105,18 @@ async def _status(ctx: click.Context, agent: Path, values: bool) -> None:
         console.show(("AGENT", "STATE", "SEEN", "SINCE", "BINDINGS", "ERRORS"), shown, empty="no agents have run")
 
 
-async def _check(ctx: click.Context, kind: str, name: str, entry: tuple[tuple[Path, str], ...]) -> int:
+async def _check(
+    ctx: click.Context, kind: str, name: str, entry: tuple[tuple[Path, str], ...], file: str | None, alone: bool
+) -> int:
     console = console_of(ctx)
     try:
         loaded = registry.load(kind)
     except registry.RegistryError as error:
         raise click.UsageError(str(error)) from None
     root = ROOT / (kind, name)
-    entries: dict[Path, Any] = {}
-    async with console.session() as session:
-        with session.limit():
-            async with session.client.tree(root) as rows:
-                async for row in rows:
-                    entries[row.path] = row.value
+    entries: dict[Path, Any] = {} if alone else await _in_tree(console, root)
+    if file is not None:
+        entries |= await _in_file(console, file, root)
     for below, text in entry:
         try:
             entries[root / below] = json.loads(text)
@@ -130,6 +129,22 @@ async def _check(ctx: click.Context, kind: str, name: str, entry: tuple[tuple[Pa
         empty=f"{root}: no problems, {len(plan.bindings)} bindings",
     )
     return 1 if plan.problems else 0
+
+
+async def _in_tree(console: Console, root: Path) -> dict[Path, Any]:
+    """The configuration as it is."""
+    async with console.session() as session:
+        with session.limit():
+            async with session.client.tree(root) as rows:
+                return {row.path: row.value async for row in rows}
+
+
+async def _in_file(console: Console, file: str, root: Path) -> dict[Path, Any]:
+    """What a file would add to it. Raises UsageError if that is nothing: the name is misspelt here or there."""
+    found = {path: value async for path, value in console.entries(file) if path.is_below(root)}
+    if not found:
+        raise click.UsageError(f"--file: {file} has nothing at or below {root}")
+    return found
 
 
 def _problem(problem: Problem) -> dict[str, Any]:
@@ -168,6 +183,7 @@ agent: Final = click.Group(
             "key, and exit code 1 if there are any.",
             examples=(
                 "kv agent check onewire house",
+                "kv agent check onewire house --file bindings.jsonl && kv load bindings.jsonl",
                 """kv agent check onewire house --entry 28:.67452301EF00 '{"dest": "home.attic.temp"}'""",
             ),
             params=(
@@ -180,6 +196,12 @@ agent: Final = click.Group(
                     metavar="PATH JSON",
                     help="As if this entry stood there, below the agent's own (: for that one itself).",
                 ),
+                click.Option(
+                    ["--file"],
+                    metavar="FILE",
+                    help="As if kv load had loaded FILE; - is standard input.",
+                ),
+                click.Option(["--alone"], is_flag=True, help="Only what is given here; no node is asked."),
             ),
         ),
     },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
@@ -33,6 +33,10 @@ class Console(Protocol):
 
     def session(self) -> AbstractAsyncContextManager[Session]:
         """A connection to the node that the options name."""
+        ...
+
+    def entries(self, file: str) -> AsyncIterator[tuple[Path, Any]]:
+        """Paths and values of a file that ``kv load`` would take."""
         ...
 
     def show(self, headings: Sequence[str], rows: Iterable[tuple[Sequence[str], Any]], *, empty: str = "") -> None:
