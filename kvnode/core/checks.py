@@ -16,6 +16,7 @@ from .ticks import MAX_TICK
 
 MAX_TTL_MS: Final = 100 * 366 * 86_400_000
 """The longest lease, in milliseconds: a hundred years."""
+_decode: Final = msgspec.msgpack.Decoder().decode
 _KEPT: Final = (("@", "nodes"), ("@", "partial"))
 
 
@@ -29,7 +30,7 @@ def refusal(state: State, change: Change, now: Now) -> Refused | None:
         return Refused("bad_value", path, why)
     if not path:
         return Refused("reserved", path, "the root holds no value; write to a path below it")
-    if path[:2] in _KEPT:
+    if path[0] == "@" and path[:2] in _KEPT:
         return Refused("reserved", path, "the node records are kept by the nodes; use 'kv node retire' to remove one")
     if not state.in_view(path):
         return Refused("reserved", path, "this partial replica does not hold that path")
@@ -51,14 +52,15 @@ def _unfit(change: Change, max_author_bytes: int) -> str | None:
     if change.expiry is not None and not 0 <= change.expiry < MAX_TICK:
         return f"{change.expiry} is no time of expiry in milliseconds"
     why = unfit_value(change.value) if change.value is not None else None
-    return (
-        why or _unfit_author(change.author, max_author_bytes) or _unfit_author(change.principal or "", max_author_bytes)
-    )
+    for author in (change.author, change.principal):
+        if author and not why:
+            why = _unfit_author(author, max_author_bytes)
+    return why
 
 
 def _unfit_author(author: str, most: int) -> str | None:
     try:
-        size = len(author.encode())
+        size = len(author) if author.isascii() else len(author.encode())
     except UnicodeEncodeError:
         return f"the author {author!r} is not valid Unicode text"
     return f"the author has {size} bytes; at most {most} fit" if size > most else None
@@ -69,7 +71,7 @@ def unfit_value(value: bytes) -> str | None:
     try:
         if is_too_deep(value, MAX_DEPTH):
             return f"the value is nested deeper than {MAX_DEPTH}"
-        msgspec.msgpack.decode(value)
+        _decode(value)
     except (ValueError, RecursionError) as err:
         return f"the value is not one MessagePack object: {err}"
     return None

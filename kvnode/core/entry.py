@@ -88,10 +88,14 @@ class Version(msgspec.Struct, eq=False, gc=False):
     until: int | None = None
 
     @classmethod
-    def make(cls, dot: Dot, vector: Mapping[Incarnation, int], body: Body, sig: bytes = b"") -> Version:
-        """A version that is written here and now."""
-        key, until = path_key(body.path), _until(body)
-        return cls(dot.inc, dot.tick, vector, key, _encode(body), sig, body.stamp, body.kind, body.expiry, until)
+    def make(
+        cls, dot: Dot, vector: Mapping[Incarnation, int], body: Body, sig: bytes = b"", key: bytes | None = None
+    ) -> Version:
+        """A version that is written here and now; `key` is the path's, if it is at hand."""
+        inc, tick = dot
+        if key is None:
+            key = path_key(body.path)
+        return cls(inc, tick, vector, key, _encode(body), sig, body.stamp, body.kind, body.expiry, _until(body))
 
     @classmethod
     def received(
@@ -103,9 +107,8 @@ class Version(msgspec.Struct, eq=False, gc=False):
             raise ValueError(f"a value nested deeper than {MAX_DEPTH}")
         if not 0 < tick <= MAX_TICK or (vector and not 0 < min(vector.values()) <= max(vector.values()) <= MAX_TICK):
             raise ValueError(f"{inc}:{tick} has a number out of bounds")
-        until = None if head.lease is None else _until(head)
-        key = checked_key(head.path)
-        return cls(inc, tick, vector or NO_VECTOR, key, body, sig, head.stamp, head.kind, head.expiry, until)
+        over = vector or NO_VECTOR
+        return cls(inc, tick, over, checked_key(head.path), body, sig, head.stamp, head.kind, head.expiry, _until(head))
 
     @property
     def dot(self) -> Dot:
@@ -176,6 +179,14 @@ class Merged(NamedTuple):
 
 def merge(siblings: Siblings, new: Version) -> Merged:
     """Merge a version whose dot was not known before into the siblings of its path."""
+    if not siblings:
+        return Merged((new,), (), True)
+    if len(siblings) == 1:
+        old = siblings[0]
+        if old.covers(new):
+            return Merged(siblings, (), False)
+        if new.covers(old):
+            return Merged((new,), siblings, True)
     if any(old.covers(new) for old in siblings):
         return Merged(siblings, (), False)
     kept = [old for old in siblings if not new.covers(old)]
@@ -191,6 +202,8 @@ def ordered(versions: Iterable[Version]) -> Siblings:
 def vector_over(siblings: Sequence[Version], own: Incarnation) -> dict[Incarnation, int]:
     """The vector of a write that supersedes `siblings`: their dots and all that they supersede, less `own`."""
     vector: dict[Incarnation, int] = {}
+    if len(siblings) == 1 and siblings[0].inc == own and not siblings[0].vector:
+        return vector
     for version in siblings:
         for inc, tick in version.vector.items():
             if tick > vector.get(inc, 0):

@@ -36,7 +36,7 @@ def is_too_deep(data: bytes, most: int) -> bool:
     """Whether one encoded value is nested deeper than `most`. Most values are settled by counting the bytes that could
     begin a container.
     """
-    if len(data) - len(data.translate(None, _CONTAINERS)) <= most:
+    if len(data) <= most or len(data) - len(data.translate(None, _CONTAINERS)) <= most:
         return False
     return _depth(data) > most
 

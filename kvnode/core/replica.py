@@ -16,7 +16,7 @@ from . import marks
 from .acks import Acks
 from .checks import refusal
 from .effects import Acked, Change, Effect, LinkId, Loaded, Now, Refused, Wrote
-from .entry import Lease, Siblings, Version, body_of, vector_over
+from .entry import NO_VECTOR, Lease, Siblings, Version, body_of, vector_over
 from .events import Events
 from .forget import Forget
 from .identity import Identity
@@ -138,11 +138,11 @@ class Replica:
         if len(changes) > self.limits.max_batch_changes:
             detail = f"a batch has at most {self.limits.max_batch_changes} changes, this one {len(changes)}"
             return Refused("too_large", changes[0].path, detail)
-        return [self._unchanged(change) or self._write(change, now) for change in changes]
+        return [(change.if_changed and self._unchanged(change)) or self._write(change, now) for change in changes]
 
     def _unchanged(self, change: Change) -> Wrote | None:
         """The write that made the entry what this change would make it, if that is all there is to it."""
-        if not change.if_changed or change.ttl_ms is not None or change.expiry is not None:
+        if change.ttl_ms is not None or change.expiry is not None:
             return None
         siblings = self.state.tree.at(change.path)
         if len(siblings) != 1 or change.value is None or siblings[0].until is not None:
@@ -157,17 +157,15 @@ class Replica:
         state = self.state
         self.identity.mint(now)
         assert state.inc is not None
-        key = change.path.key
-        inc = state.inc
-        if state.is_volatile_path(change.path):
-            inc = volatile_twin(inc)
-            if any(not is_volatile(v.inc) and not v.is_tombstone for v in state.tree.get(key)):
-                marks.hit("volatile-over-durable")
-                durable = tuple(v for v in state.tree.get(key) if not is_volatile(v.inc))
-                self._add_own(key, Change(change.path, None, change.author), state.inc, durable, now)
+        inc, key = state.inc, change.path.key
         over = state.tree.get(key)
-        if is_volatile(inc):
-            over = tuple(v for v in over if is_volatile(v.inc))  # R7
+        if state.is_volatile_path(change.path):
+            if any(not is_volatile(v.inc) and not v.is_tombstone for v in over):
+                marks.hit("volatile-over-durable")
+                durable = tuple(v for v in over if not is_volatile(v.inc))
+                self._add_own(key, Change(change.path, None, change.author), inc, durable, now)
+            inc = volatile_twin(inc)
+            over = tuple(v for v in state.tree.get(key) if is_volatile(v.inc))  # R7
         return self._add_own(key, change, inc, over, now)
 
     def _add_own(self, key: bytes, change: Change, inc: Incarnation, over: Siblings, now: Now) -> Wrote:
@@ -175,13 +173,16 @@ class Replica:
         state = self.state
         tick = state.counters.get(inc, 0) + 1
         state.counters[inc] = tick
-        stamp = state.clock.tick(now.wall, max((v.stamp for v in over), default=0))
+        dot = Dot(inc, tick)
+        stamp = state.clock.tick(now.wall, max([v.stamp for v in over], default=0))
         lease = None if change.ttl_ms is None else Lease(state.name, change.ttl_ms)
         body = body_of(change.path, stamp, change.value, change.author, change.principal, change.expiry, lease)
-        version = Version.make(Dot(inc, tick), vector_over(over, inc), body)
+        if over:
+            key = over[0].key  # equal, and kept once
+        version = Version.make(dot, vector_over(over, inc) or NO_VECTOR, body, key=key)
         state.add(key, version)
         self.sync.offer(version, None, now)
-        return Wrote(version.dot, stamp)
+        return Wrote(dot, stamp)
 
     def _write_own(self, change: Change, now: Now) -> None:
         """The identity's own record; it checks for itself."""

@@ -108,8 +108,10 @@ class State:
                 self.history.replaced(old, new, wall_ms(self.clock.last))
         if key.startswith(system.SYSTEM_KEY):
             self.read_system(key)
-        if notify:
-            self.notify(key)
+        if notify and not self.rejoining:
+            self._notes.append(Notify(key, new))
+        elif notify:
+            self._deferred[key] = None
 
     def _unindex(self, key: bytes, version: Version) -> None:
         if version.kind != VALUE:
@@ -248,7 +250,9 @@ class State:
 
     def is_volatile_path(self, path: tuple[str | int, ...]) -> bool:
         """Whether writes of this path are kept in memory only (R7)."""
-        return path[:1] != (system.SYSTEM,) and any(p.matches(path) for p in self.volatile_patterns)
+        if not self.volatile_patterns or path[:1] == (system.SYSTEM,):
+            return False
+        return any(p.matches(path) for p in self.volatile_patterns)
 
     # -- effects ---------------------------------------------------------------------------------------------
 

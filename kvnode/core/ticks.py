@@ -131,8 +131,10 @@ class Ticks:
 
     def joined(self, ticks: list[int]) -> Ticks:
         """The union with ascending, distinct ticks; costs one copy when all are above the highest."""
-        new = Ticks.of_sorted(ticks)
         bounds = self.bounds
+        if len(ticks) == 1 and bounds and bounds[-1] == ticks[0]:
+            return Ticks((*bounds[:-1], ticks[0] + 1))
+        new = Ticks.of_sorted(ticks)
         if not bounds or not ticks or ticks[0] < bounds[-1]:
             return self | new
         if ticks[0] == bounds[-1]:
@@ -145,6 +147,8 @@ class Ticks:
             return self
         if not a:
             return other
+        if a[:-1] == b[:-1]:  # one is the other, grown at its end: nearly always, so this need not walk
+            return self if a[-1] > b[-1] else other
         return Ticks(_merge(a, b, _either))
 
     def __and__(self, other: Ticks) -> Ticks:
@@ -153,6 +157,8 @@ class Ticks:
             return self
         if not a or not b:
             return EMPTY
+        if a[:-1] == b[:-1]:
+            return self if a[-1] < b[-1] else other
         return Ticks(_merge(a, b, _both))
 
     def __sub__(self, other: Ticks) -> Ticks:
@@ -161,6 +167,8 @@ class Ticks:
             return self
         if a == b:
             return EMPTY
+        if a[:-1] == b[:-1]:
+            return Ticks((b[-1], a[-1])) if a[-1] > b[-1] else EMPTY
         return Ticks(_merge(a, b, _first_only))
 
     def __le__(self, other: Ticks) -> bool:
@@ -250,8 +258,9 @@ class Known:
     @property
     def map(self) -> dict[Incarnation, Ticks]:
         """The map itself, to be read only."""
-        for inc in list(self._fresh):
-            self._fold(inc)
+        if self._fresh:
+            for inc in list(self._fresh):
+                self._fold(inc)
         return self._map
 
     def _fold(self, inc: Incarnation) -> None:
@@ -278,7 +287,11 @@ class Known:
 
     def add(self, inc: Incarnation, tick: int) -> None:
         """Add one dot."""
-        self._fresh.setdefault(inc, {})[tick] = None
+        fresh = self._fresh.get(inc)
+        if fresh is None:
+            self._fresh[inc] = {tick: None}
+        else:
+            fresh[tick] = None
 
     def union(self, inc: Incarnation, ticks: Ticks) -> bool:
         """Add ticks of one incarnation; says whether anything was new."""
