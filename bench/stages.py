@@ -142,7 +142,7 @@ STAGES: Final = (Stage("clients", clients), Stage("bulk", bulk), Stage("cut", cu
 ROWS: Final = (
     *map(_row, FAST),
     *map(_row, BULK),
-    Row("export", "whole tree, raw export", "/s", True),
+    Row("export", "the whole tree as raw export, entries", "/s", True),
     Row("restart", "restart until complete", "s", False),
     Row("heal", "cut off, writes, link back: complete after", "s", False),
     Row("heal-bytes", "bytes per key caught up", "bytes", False),

@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "status": Lazy("status:status", "Show the node, its peers and its counts."),
     "errors": Lazy("errorlog:errors", "What does not work, and acknowledging it."),
     "doctor": Lazy("doctor:doctor", "Find out what is wrong with a node, and the way out."),
+    "bench": Lazy("bench:bench", "Measure how fast the cluster is for this machine."),
     "gc": Lazy("status:gc", "Explain why a deleted path is still remembered."),
     "store": Lazy("store:store", "The file that holds a node's values: check, back up, restore."),
     "node": Lazy("node:node", "Run a node, or manage the members of the cluster."),

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from kvnode.client import Change, Client, Gap, Item, Put, Uptodate
+from kvnode.client import Change, Client, Del, Gap, Item, Put, Uptodate
 from kvnode.core.path import Path
 
 from .store import value_of
 
 WRITE_TIMEOUT_S: Final = 60.0
+CLEARED_AT_ONCE: Final = 5_000
 
 
 class LostChanges(Exception):
@@ -58,6 +59,14 @@ class KvStore:
             async for _ in rows:
                 came += 1
         return came
+
+    async def clear(self) -> None:
+        """Delete all entries."""
+        async with self._client.tree(self._root, keys=True) as rows:
+            paths = [reading.path async for reading in rows]
+        for start in range(0, len(paths), CLEARED_AT_ONCE):
+            deletes = [Del(path) for path in paths[start : start + CLEARED_AT_ONCE]]
+            await self._client.batch(deletes, ack="memory", timeout=WRITE_TIMEOUT_S)
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[AsyncIterator[int]]:
