@@ -1,4 +1,8 @@
-"""Whom to dial, and when again: targets and back-off. Randomness is an argument."""
+"""Whom to dial, and when again: targets and back-off. Time and randomness are arguments.
+
+How long is waited follows how long there has been no link: then a node is linked again soon after the network is back,
+in proportion to the time that it was away, and dials one that is gone for good less and less.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,15 @@ class DialLimits:
     """Times in seconds."""
 
     first_s: float = 0.2
+    """Pause after the first failure, doubled with each link that did not last."""
+    share: float = 0.05
+    """Pauses grow to this share of the time without a good link."""
     most_s: float = 30.0
+    answer_least_s: float = 1.5
+    answer_most_s: float = 10.0
+    answer_share: float = 0.25
+    """An attempt is given this share of the time without a good link, between the two: where packets get lost, the
+    system tries again after 1, 3 and 7 s, so that a young attempt hears sooner of a network that is back."""
     stable_s: float = 10.0
     """A link that stood for so long was a good one: the next attempt comes at once, and failures count anew."""
     unfit_s: float = 60.0
@@ -33,31 +45,45 @@ class DialLimits:
 
 
 class Backoff:
-    """Delays between attempts: doubling, jittered, reset by a stable link. `random` gives 0 <= x < 1."""
+    """Delays between attempts: jittered, reset by a stable link. `random` gives 0 <= x < 1, `now_s` is monotonic."""
 
     def __init__(self, random: Callable[[], float], limits: DialLimits | None = None) -> None:
         self._random: Final = random
         self._limits: Final = limits or DialLimits()
-        self._failures = 0
+        self._since: float | None = None
+        self._flaps = 0
 
     def reset(self) -> None:
         """Failures so far count no more."""
-        self._failures = 0
+        self._since = None
+        self._flaps = 0
 
-    def failed(self) -> float:
-        """Seconds to wait after an attempt that led to no link, or to one that did not last: from half to all of the
-        doubled delay.
+    def answer_within(self, now_s: float) -> float:
+        """Seconds that an attempt may take to connect."""
+        limits = self._limits
+        return min(max(limits.answer_least_s, self._away_s(now_s) * limits.answer_share), limits.answer_most_s)
+
+    def failed(self, now_s: float) -> float:
+        """Seconds to wait after an attempt that led to no link, or to one that did not last: from half to all of what
+        is due.
         """
-        step = min(self._limits.first_s * 2.0 ** min(self._failures, 30), self._limits.most_s)
-        self._failures += 1
+        limits, away_s = self._limits, self._away_s(now_s)
+        step = min(max(limits.first_s * 2.0 ** min(self._flaps, 30), away_s * limits.share), limits.most_s)
         return step * (0.5 + self._random() / 2)
 
-    def lost(self, up_for_s: float, *, yielding: bool) -> float:
+    def lost(self, up_for_s: float, now_s: float, *, yielding: bool) -> float:
         """Seconds to wait after a link that stood for `up_for_s` was cut. `yielding`: the other end goes first."""
         if up_for_s < self._limits.stable_s:
-            return self.failed()
+            self._flaps += 1
+            return self.failed(now_s)
         self.reset()
         return self._limits.yield_s * self._random() if yielding else 0.0
+
+    def _away_s(self, now_s: float) -> float:
+        """How long there has been no good link."""
+        if self._since is None:
+            self._since = now_s
+        return now_s - self._since
 
     def unfit(self) -> float:
         """Seconds to wait after an answer that redialling will not change."""

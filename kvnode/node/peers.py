@@ -8,6 +8,7 @@ redialled at once, failures wait longer and longer, and any success elsewhere (t
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -221,8 +222,7 @@ class Peers:
             if target.name:
                 self._engaged[target.name] = target
             try:
-                async with self._transport.dial(address) as connection:
-                    link = await self._converse(connection, Frames(connection), target=target)
+                link = await self._dialled(address, target)
             except DialFailed as err:
                 target.error = str(err)
                 _log.debug("dialling failed", extra={"address": str(address), "why": str(err)})
@@ -234,14 +234,23 @@ class Peers:
             if link.name or link.fatal:
                 return self._pause_after(target, link)
             target.error = f"{address}: {link.connection.why or 'no answer'}"
-        return target.backoff.failed()
+        return target.backoff.failed(anyio.current_time())
+
+    async def _dialled(self, address: Address, target: Target) -> Link:
+        """Dial, and be linked until the end. Raises DialFailed."""
+        limit_s = target.backoff.answer_within(anyio.current_time())
+        with anyio.move_on_after(limit_s) as patience:
+            async with self._transport.dial(address) as connection:
+                patience.deadline = math.inf
+                return await self._converse(connection, Frames(connection), target=target)
+        raise DialFailed(f"{address}: no answer within {limit_s:.1f} s")
 
     def _pause_after(self, target: Target, link: Link) -> float:
         if link.fatal:
             target.error = f"{link.connection.peer}: {link.why}"
             return target.backoff.unfit()
         up_for_s = (self._clock().mono - link.since) / 1000
-        return target.backoff.lost(up_for_s, yielding=self._name > link.name)
+        return target.backoff.lost(up_for_s, anyio.current_time(), yielding=self._name > link.name)
 
     # -- conversations ---------------------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ class TestNode:
 
     __test__ = False  # no test class, whatever pytest thinks of the name
 
-    def __init__(self, name: str, *, disk: MemoryDisk | None = None, seed: int = 0) -> None:
+    def __init__(self, name: str, *, disk: MemoryDisk | None = None, seed: int = 0, cluster: str = "kvnode") -> None:
         rng = random.Random(f"{name} {seed}")
         self.name: Final = name
         self.disk: Final = disk or MemoryDisk()
@@ -65,7 +65,12 @@ class TestNode:
         self.rng: Final = rng
         now = Now(0, 0)
         self.replica: Final = Replica(
-            name, session=next(_sessions), random_bits=rng.getrandbits, now=now, loaded=self.store.load()
+            name,
+            session=next(_sessions),
+            random_bits=rng.getrandbits,
+            now=now,
+            loaded=self.store.load(),
+            cluster=cluster,
         )
         self.driver: Final = Driver(self.replica, self.store)
         self.peers: Peers | None = None

@@ -23,37 +23,55 @@ def backoff(value: float | None = None) -> Backoff:
     return Backoff(rng.random if value is None else lambda: value, LIMITS)
 
 
-def test_delays_double_up_to_the_bound() -> None:
+def test_pauses_grow_with_the_time_without_a_link_up_to_the_bound() -> None:
     slowest = backoff(0.999999)
-    delays = [slowest.failed() for _ in range(12)]
-    assert delays[0] == pytest.approx(LIMITS.first_s, rel=1e-3)
-    assert delays[1] == pytest.approx(2 * LIMITS.first_s, rel=1e-3)
-    assert delays[-1] == pytest.approx(LIMITS.most_s, rel=1e-3)
-    for _ in range(10_000):
-        assert slowest.failed() <= LIMITS.most_s
+    assert slowest.failed(100.0) == pytest.approx(LIMITS.first_s, rel=1e-3)
+    assert slowest.failed(103.0) == pytest.approx(LIMITS.first_s, rel=1e-3)
+    assert slowest.failed(110.0) == pytest.approx(10 * LIMITS.share, rel=1e-3)
+    assert slowest.failed(220.0) == pytest.approx(120 * LIMITS.share, rel=1e-3)
+    assert slowest.failed(1e6) == pytest.approx(LIMITS.most_s, rel=1e-3)
+
+
+@pytest.mark.parametrize("away_s", [1.0, 6.0, 30.0, 300.0])
+def test_a_network_that_is_back_is_noticed_in_proportion_to_its_absence(away_s: float) -> None:
+    one, now = backoff(), 0.0
+    attempts = 0
+    while now <= away_s:
+        now += one.failed(now)
+        attempts += 1
+    assert now - away_s <= max(LIMITS.first_s, away_s * LIMITS.share)
+    assert attempts < 200
 
 
 def test_delays_are_jittered_and_never_below_half() -> None:
     one = backoff()
-    for _ in range(20):
-        one.failed()
-    delays = [one.failed() for _ in range(100)]
+    one.failed(0.0)
+    delays = [one.failed(1e6) for _ in range(100)]
     assert min(delays) >= LIMITS.most_s / 2
     assert len(set(delays)) > 90
 
 
+def test_an_attempt_is_given_longer_the_longer_there_was_no_link() -> None:
+    one = backoff()
+    assert one.answer_within(50.0) == LIMITS.answer_least_s
+    assert one.answer_within(50.0 + 5 / LIMITS.answer_share) == pytest.approx(5)
+    assert one.answer_within(1e6) == LIMITS.answer_most_s
+    one.reset()
+    assert one.answer_within(2e6) == LIMITS.answer_least_s
+
+
 def test_a_stable_link_that_is_cut_is_redialled_at_once() -> None:
     one = backoff()
-    for _ in range(10):
-        one.failed()
-    assert one.lost(LIMITS.stable_s, yielding=False) == 0
-    assert one.lost(LIMITS.stable_s, yielding=True) <= LIMITS.yield_s
-    assert one.failed() <= LIMITS.first_s
+    one.failed(0.0)
+    one.failed(100.0)
+    assert one.lost(LIMITS.stable_s, 200.0, yielding=False) == 0
+    assert one.lost(LIMITS.stable_s, 200.0, yielding=True) <= LIMITS.yield_s
+    assert one.failed(300.0) <= LIMITS.first_s
 
 
 def test_a_link_that_flaps_backs_off() -> None:
     one = backoff(0.5)
-    delays = [one.lost(0.1, yielding=False) for _ in range(10)]
+    delays = [one.lost(0.1, 0.0, yielding=False) for _ in range(10)]
     assert delays == sorted(delays)
     assert delays[-1] > 10
 

@@ -162,15 +162,46 @@ async def test_a_node_does_not_link_to_itself() -> None:
 
 async def test_another_cluster_is_an_error_that_people_see() -> None:
     network = MemoryTransport()
-    async with nodes(network, a=[]) as (a,):
-        stranger = TestNode("b")
-        stranger.replica.cluster = "other"  # type: ignore[misc]  # final, but not for this test
-        async with running_node(stranger, network, seeds=["a"]) as b:
-            await eventually(lambda: any("cluster" in row.error for row in b.peers.rows()))
-            await eventually(lambda: not a.linked())
+    async with (
+        nodes(network, a=[]) as (a,),
+        running_node(TestNode("b", cluster="other"), network, seeds=["a"]) as b,
+    ):
+        await eventually(lambda: any("cluster" in row.error for row in b.peers.rows()))
+        await eventually(lambda: not a.linked())
 
 
 # -- discovery -----------------------------------------------------------------------------------------------
+
+
+async def test_an_attempt_whose_packets_got_lost_is_made_anew_and_a_link_may_stand_for_longer() -> None:
+    network = MemoryTransport()
+    attempts = 0
+
+    class Lossy:
+        """The first attempt gets no answer."""
+
+        @asynccontextmanager
+        async def dial(self, address: Address) -> AsyncIterator[Connection]:
+            nonlocal attempts
+            attempts += 1
+            if attempts == 1:
+                await anyio.sleep_forever()
+            async with network.dial(address) as connection:
+                yield connection
+
+        listen = network.listen
+
+    limit_s = 0.1
+    hasty = replace(FAST_DIAL, answer_least_s=limit_s, answer_share=1.0)
+    async with (
+        running_node(TestNode("a"), network) as a,
+        running_node(TestNode("b"), Lossy(), seeds=["a"], dial=hasty) as b,
+    ):
+        await b.until_linked("a")
+        linked_at, made = anyio.current_time(), attempts
+        while anyio.current_time() < linked_at + 20 * limit_s:
+            await a.set("x", anyio.current_time(), AckLevel("peer", 1))
+        assert attempts == made
 
 
 async def announce(node: TestNode, *addresses: str) -> None:
@@ -234,13 +265,11 @@ async def test_nodes_of_one_machine_find_each_other_only_when_nobody_leads_there
 
 
 async def test_both_sides_say_in_a_line_why_a_peer_does_not_fit(caplog: pytest.LogCaptureFixture) -> None:
-    stranger = TestNode("b")
-    stranger.replica.cluster = "elsewhere"  # type: ignore[misc]  # a node of theirs is configured so
     network = MemoryTransport()
     with caplog.at_level("WARNING", logger="kvnode.node.peers"):
         async with (
             running_node(TestNode("a"), network) as a,
-            running_node(stranger, network, seeds=["a"]) as b,
+            running_node(TestNode("b", cluster="elsewhere"), network, seeds=["a"]) as b,
         ):
             await eventually(lambda: len(unfit(caplog)) >= 2)
             assert not a.linked()
