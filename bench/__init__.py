@@ -6,6 +6,7 @@
 * :mod:`.wires`: links between nodes that can be cut, and that count bytes
 * :mod:`.floor`: what the machine itself can do
 * :mod:`.startup`: the start of ``kv``
+* :mod:`.flash`: what a node writes to its disk for what clients change
 
 What is measured of a client is in :mod:`kvnode.testing.bench`, which ``kv bench`` uses, too.
 """
