@@ -16,12 +16,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 
 from kvnode.client import connect
 from kvnode.core.path import Path as KvPath
+from kvnode.node.dial import DialLimits
 from kvnode.node.liveness import LivenessLimits
 from kvnode.testing.bench.kv import KvStore
 from kvnode.testing.bench.store import BATCH
@@ -62,11 +63,12 @@ class Calls:
 @asynccontextmanager
 async def _pair() -> AsyncIterator[tuple[KvStore, KvStore]]:
     """Stores on two linked nodes."""
-    network, calm = MemoryTransport(), LivenessLimits()
+    network = MemoryTransport()
+    calm: dict[str, Any] = {"liveness": LivenessLimits(), "dial": DialLimits()}  # as in service: few timers fire
     root = KvPath.parse("bench")
     async with (
-        running_node(ServedNode("a"), network, liveness=calm) as a,
-        running_node(ServedNode("b"), network, seeds=["a"], liveness=calm) as b,
+        running_node(ServedNode("a"), network, **calm) as a,
+        running_node(ServedNode("b"), network, seeds=["a"], **calm) as b,
         connect(str(a.address), transport=network) as near,
         connect(str(b.address), transport=network) as far,
     ):
