@@ -88,9 +88,12 @@ def values(dump: str) -> dict[str, list[Any]]:
 
 
 class Writer:
-    """Writes ``w.NAME.nNUMBER`` to a node, over and over, and deletes some; remembers what was acknowledged."""
+    """Writes ``w.NAME.nNUMBER`` to a node, over and over, and deletes some; remembers what was acknowledged.
 
-    def __init__(self, node: NodeProcess, pause_s: float = 0.0) -> None:
+    `pause_s` between two writes leaves the processor to the nodes and to other tests.
+    """
+
+    def __init__(self, node: NodeProcess, pause_s: float = 0.005) -> None:
         self._pause_s = pause_s
         self.acknowledged: dict[str, int | None] = {}
         self._node = node
@@ -123,7 +126,7 @@ class Writer:
         self._stop.set()
         self._thread.join()
 
-    def wait(self, more: int = 50) -> None:
+    def wait(self, more: int = 20) -> None:
         """Until it has had some more success."""
         want = self._count + more
         wait_for(lambda: self._count >= want, "writes on " + self._node.name)
