@@ -52,6 +52,8 @@ def _ask(address: str, path: Path) -> list[str]:
         return asyncio.run(_children(address, path))
     except Exception:  # completion has nobody to complain to
         return []
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 async def _children(address: str, path: Path) -> list[str]:

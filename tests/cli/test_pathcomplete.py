@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import subprocess
@@ -80,6 +81,7 @@ def test_paths_complete(
         monkeypatch.setenv(name, value)
     done = kv_here()
     assert (offered(done.out), done.err) == (wanted, "")
+    assert logging.root.manager.disable == logging.NOTSET, "the silence is over"
 
 
 def test_the_node_of_the_command_line_is_asked(node: NodeProcess) -> None:
