@@ -63,6 +63,10 @@ class Leases:
     def __len__(self) -> int:
         return len(self._ends)
 
+    def concerns(self, key: bytes, siblings: Siblings) -> bool:
+        """Whether a change of this path has to do with a lease. Most changes have not."""
+        return key in self._ends or any(v.until is not None for v in siblings)
+
     def changed(self, key: bytes, siblings: Siblings, now: Now) -> None:
         """The siblings of a path changed."""
         self._note(key, siblings, now, 0)
@@ -147,8 +151,9 @@ async def keep_leases(driver: Driver, clock: Callable[[], Now], stale: Callable[
     changed = anyio.Event()
 
     def note(effect: Notify) -> None:
-        leases.changed(effect.key, effect.siblings, clock())
-        changed.set()
+        if leases.concerns(effect.key, effect.siblings):
+            leases.changed(effect.key, effect.siblings, clock())
+            changed.set()
 
     remove = driver.on_notify(note)
     try:

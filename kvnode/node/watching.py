@@ -30,6 +30,8 @@ MAX_QUEUE: Final = 10_000
 """Changes that wait for one watcher."""
 MAX_BEHIND: Final = 100_000
 """Changed paths that a pass has already gone by."""
+FEW_PREFIXES: Final = 16
+"""So many prefixes of watches are tried one after the other; of more, those that a path has are looked up."""
 REFRESH_AFTER: Final = 1_000
 """So many changes after a marker there comes another."""
 
@@ -209,7 +211,8 @@ class WatchStream(Stream):
 class WatchIndex:
     """The watches by the prefix of what they cover, to find those that a change concerns."""
 
-    def __init__(self) -> None:
+    def __init__(self, few_prefixes: int = FEW_PREFIXES) -> None:
+        self._few: Final = few_prefixes
         self._by_low: dict[bytes, list[WatchStream]] = {}
         self._count = 0
 
@@ -232,14 +235,11 @@ class WatchIndex:
     def of(self, key: bytes, siblings: Siblings) -> list[WatchStream]:
         """The watches that cover an entry."""
         by_low = self._by_low
-        if not by_low:
-            return []
-        found: list[WatchStream] = []
-        for end in _borders(key):
-            for watch in by_low.get(key[:end], ()):
-                if watch.scope.holds(key, siblings):
-                    found.append(watch)
-        return found
+        if len(by_low) <= self._few:
+            lows = [low for low in by_low if key.startswith(low)]
+        else:
+            lows = [low for end in _borders(key) if (low := key[:end]) in by_low]
+        return [watch for low in lows for watch in by_low[low] if watch.scope.holds(key, siblings)]
 
 
 def _borders(key: bytes) -> Iterator[int]:

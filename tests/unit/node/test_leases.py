@@ -51,7 +51,9 @@ class Skewed:
     def _look(self, label: str, leases: Leases) -> None:
         node, now = self.net.nodes[label], self.now(label)
         for path, _ in node.notes:
-            leases.changed(path.key, node.replica.tree.at(path), now)
+            siblings = node.replica.tree.at(path)
+            if leases.concerns(path.key, siblings):
+                leases.changed(path.key, siblings, now)
         node.notes.clear()
         due = leases.due(now)
         self.stale += [(label, Path.from_key(key)) for key in due.stale]
@@ -223,6 +225,18 @@ def test_what_is_gone_is_forgotten_here_too() -> None:
     assert len(world.leases["B"]) == 50
     world.run(TTL_MS + 2_000)
     assert [len(leases) for leases in world.leases.values()] == [0, 0]
+
+
+def test_what_is_no_lease_does_not_concern_them() -> None:
+    world = Skewed(linked("A", "B"))
+    leases = world.leases["A"]
+    world.net.write("A", "plain", 1)
+    assert not leases.concerns(Path.parse("plain").key, world.net.at("A", "plain"))
+    world.write("A", "x")
+    assert leases.concerns(Path.parse("x").key, world.net.at("A", "x"))
+    world.run(100)
+    world.net.delete("A", "x")
+    assert leases.concerns(Path.parse("x").key, world.net.at("A", "x"))
 
 
 def test_the_length_of_a_lease_is_checked() -> None:

@@ -62,11 +62,15 @@ def test_a_scope_covers_what_it_says(path: Path, base: Path, pattern: Pattern | 
     assert scope.holds(path.key, ()) == wanted
 
 
-@given(st.lists(st.tuples(paths, st.none() | patterns, st.none() | st.integers(0, 2)), max_size=8), paths)
-def test_the_index_finds_exactly_the_watches_that_cover(scopes: list[Any], path: Path) -> None:
+@given(
+    st.lists(st.tuples(paths, st.none() | patterns, st.none() | st.integers(0, 2)), max_size=8),
+    paths,
+    st.sampled_from((0, 16)),
+)
+def test_the_index_finds_exactly_the_watches_that_cover(scopes: list[Any], path: Path, few: int) -> None:
     holder = Holder()
     encoder = RowEncoder(holder, lambda: 0)
-    index = WatchIndex()
+    index = WatchIndex(few)
     watches = [WatchStream(n, 1, Scope(*scope), holder, encoder) for n, scope in enumerate(scopes)]
     for watch in watches:
         index.add(watch)
