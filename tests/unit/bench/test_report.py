@@ -8,6 +8,7 @@ import pytest
 
 from bench import report
 from bench.compare import Results, load_results
+from bench.distance import BOTTOMS, distances
 from bench.stages import ROWS
 from bench.systems import SYSTEMS
 from bench.targets import TARGETS, Bound, Versus
@@ -95,3 +96,16 @@ def test_each_target_names_a_measure_and_systems_that_exist() -> None:
             assert {target.system, target.rival} <= set(SYSTEMS)
         else:
             assert isinstance(target, Bound)
+
+
+def test_the_distance_from_the_floor_is_at_least_one_where_the_floor_is_one() -> None:
+    floor = {
+        "loopback there and back, protocol of uvloop, p50": 50.0,
+        "append and fdatasync, p50": 0.15,
+        "plain log, groups of 64": 5_000.0,
+        "plain log, groups of 1000": 90_000.0,
+    }
+    found = results(kvnode=[{"get_1": 0.1, "far": 0.75, "put_1": 0.4, "put_64": 1_000.0, "batch": 30_000.0}])
+    cells = [line.split(" | ") for line in distances(found, floor).splitlines()[2:]]
+    assert [cell[-1].rstrip(" |") for cell in cells] == ["2x", "10x", "2x", "5x", "3x"]
+    assert {bottom.measure for bottom in BOTTOMS} <= {row.name for row in ROWS}
