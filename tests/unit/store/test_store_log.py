@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from sqlite3 import Connection
 
 import pytest
 from hypothesis import given
@@ -19,10 +20,11 @@ from hypothesis import strategies as st
 from kvnode.core.entry import encode_record
 from kvnode.core.path import Path as KvPath
 from kvnode.core.ticks import Ticks
-from kvnode.store import logged, segments
+from kvnode.store import logged, segments, sqlite
 from kvnode.store.backup import copy_of_store, restore
 from kvnode.store.base import Batch, StoreDamaged, StoreError, StoreFull, StoreIOError
 from kvnode.store.check import check
+from kvnode.store.checks import Tally
 from kvnode.store.files import LOG_FILES
 from kvnode.store.frames import EPOCH_BYTES, HEADER_BYTES, encode, read, scan, span_of
 from kvnode.store.logged import LOG_BYTES, LoggedStore, bound_of
@@ -405,6 +407,49 @@ def test_only_its_user_may_read_it(tmp_path: Path) -> None:
         store.close()
     finally:
         os.umask(before)
+
+
+# -- a process that died in the midst of a transaction -------------------------------------------------------------
+
+
+@pytest.fixture
+def half_done(killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of a process that was killed while a segment was on its way into the snapshot: some pages of the
+    file are new, and the journal knows the old ones.
+    """
+    store = loaded(killed)
+    assert store._snapshot._db is not None
+    store._snapshot._db.execute("PRAGMA cache_size = 1")
+    taken: list[Path] = []
+    put_tally = sqlite.put_tally
+
+    def kill(db: Connection, tally: Tally) -> None:
+        taken.append(copied(killed, tmp_path / "half"))
+        put_tally(db, tally)
+
+    rows = {version(n).key: encode_record((version(n),)) for n in range(31, 131)}
+    store.commit([persist(31, rows, {INC: Ticks.upto(130)})])
+    monkeypatch.setattr(sqlite, "put_tally", kill)
+    store.compact()
+    store.close()
+    assert (taken[0] / f"{FILE_NAME}-journal").stat().st_size
+    assert (taken[0] / FILE_NAME).read_bytes() != (killed / FILE_NAME).read_bytes()
+    return taken[0]
+
+
+def test_a_transaction_that_was_not_completed_is_undone(half_done: Path, killed: Path) -> None:
+    assert held(half_done) == held(killed)
+    assert len(held(half_done).rows) == len(change(30).rows) + 100
+
+
+def test_a_look_at_it_changes_nothing(half_done: Path, killed: Path, tmp_path: Path) -> None:
+    before = {path.name: path.read_bytes() for path in half_done.iterdir()}
+    report = check(str(half_done / FILE_NAME))
+    assert (report.findings, report.entries) == ((), len(held(killed).rows))
+    copy_of_store(str(half_done / FILE_NAME), str(tmp_path / "kv.backup"))
+    assert {path.name: path.read_bytes() for path in half_done.iterdir()} == before | {f"{FILE_NAME}.lock": b""}
+    restore(str(tmp_path / "kv.backup"), str(tmp_path / "new"))
+    assert held(tmp_path / "new") == held(killed)
 
 
 # -- taking turns --------------------------------------------------------------------------------------------------
