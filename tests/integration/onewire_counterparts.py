@@ -20,8 +20,9 @@ from kvagents.onewire.chips import Sensor
 from kvagents.onewire.model import Rom
 from kvagents.onewire.simtree import SimulatedBus
 from kvagents.onewire.simulator import Fault, SimulatedOwserver
-from kvagents.onewire.testing.ha7e import Ha7e, Ha7ePty
+from kvagents.onewire.testing.ha7e import Ha7e
 from kvagents.onewire.testing.owserver import RealOwserver
+from kvagents.onewire.testing.serial import AdapterPty
 from kvnode.testing.processes import free_port
 from tests.support.threaded import ThreadedServer
 
@@ -58,7 +59,7 @@ def _sensors(celsius: dict[Rom, float]) -> list[Sensor]:
 def real() -> Iterator[Counterpart]:
     celsius = {WARM: 21.4375, COLD: -3.5}
     adapter = Ha7e(_sensors(celsius))
-    with Ha7ePty(adapter) as pty:
+    with AdapterPty(adapter) as pty:
         server = RealOwserver([f"--HA7E={pty.path}"], free_port())
         roms = frozenset(celsius)
         with server:

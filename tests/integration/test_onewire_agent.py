@@ -16,8 +16,9 @@ from kvagents.framework.retry import RetryPolicy
 from kvagents.onewire.agent import OneWire
 from kvagents.onewire.chips import Sensor
 from kvagents.onewire.model import Rom
-from kvagents.onewire.testing.ha7e import Ha7e, Ha7ePty
+from kvagents.onewire.testing.ha7e import Ha7e
 from kvagents.onewire.testing.owserver import RealOwserver
+from kvagents.onewire.testing.serial import AdapterPty
 from kvnode.client import Change, Client, NotFound, Uptodate, connect
 from kvnode.core.path import Path
 from kvnode.testing.processes import NodeProcess, free_port
@@ -287,8 +288,8 @@ async def test_two_buses_of_one_owserver(node: NodeProcess):
     one = Ha7e([Sensor(WARM, lambda: 21.5, time.monotonic, speed=SPEED)])
     two = Ha7e([Sensor(COLD, lambda: -3.5, time.monotonic, speed=SPEED)])
     with (
-        Ha7ePty(one) as a,
-        Ha7ePty(two) as b,
+        AdapterPty(one) as a,
+        AdapterPty(two) as b,
         RealOwserver([f"--HA7E={a.path}", f"--HA7E={b.path}"], free_port()) as server,
     ):
         async with agent(node, settings(server)), probe(node) as seen:
@@ -302,7 +303,7 @@ async def test_two_buses_of_one_owserver(node: NodeProcess):
 @pytest.mark.owserver
 async def test_a_dead_adapter_is_an_error_and_recovers(node: NodeProcess):
     adapter = Ha7e([Sensor(WARM, lambda: 21.5, time.monotonic, speed=SPEED)])
-    with Ha7ePty(adapter) as pty, RealOwserver([f"--HA7E={pty.path}"], free_port()) as server:
+    with AdapterPty(adapter) as pty, RealOwserver([f"--HA7E={pty.path}"], free_port()) as server:
         async with agent(node, settings(server)), probe(node) as seen:
             await seen.reads(WARM, 21.5)
             adapter.dead = True

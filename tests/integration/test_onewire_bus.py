@@ -19,8 +19,9 @@ from kvagents.onewire.chips import Sensor
 from kvagents.onewire.model import Rom, parse_temperature
 from kvagents.onewire.simtree import SimulatedBus
 from kvagents.onewire.simulator import Fault
-from kvagents.onewire.testing.ha7e import Ha7e, Ha7ePty
+from kvagents.onewire.testing.ha7e import Ha7e
 from kvagents.onewire.testing.owserver import RealOwserver
+from kvagents.onewire.testing.serial import AdapterPty
 from kvnode.testing.processes import free_port
 from tests.integration.onewire_counterparts import (
     COLD,
@@ -250,7 +251,7 @@ async def test_more_clients_than_get_a_persistent_connection(simulator: Threaded
 async def test_a_dead_adapter():
     """owserver answers, but its bus does not: it says "still working" until our patience ends."""
     adapter = Ha7e([Sensor(WARM, lambda: 21.4375, time.monotonic, speed=SPEED)])
-    with Ha7ePty(adapter) as pty, RealOwserver([f"--HA7E={pty.path}"], free_port()) as server:
+    with AdapterPty(adapter) as pty, RealOwserver([f"--HA7E={pty.path}"], free_port()) as server:
         async with open_session("127.0.0.1", server.port, timeout_s=PATIENCE_S) as session:
             assert (await session.scan()).keys() == {WARM}
             adapter.dead = True

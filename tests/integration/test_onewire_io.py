@@ -20,8 +20,9 @@ from kvagents.onewire.chips import Sensor
 from kvagents.onewire.chips_io import Counter, Gauge, Switch2, Switch8
 from kvagents.onewire.model import Rom
 from kvagents.onewire.simtree import SimulatedBus
-from kvagents.onewire.testing.ha7e import Ha7e, Ha7ePty
+from kvagents.onewire.testing.ha7e import Ha7e
 from kvagents.onewire.testing.owserver import RealOwserver
+from kvagents.onewire.testing.serial import AdapterPty
 from kvnode.client import connect
 from kvnode.core.path import Path
 from kvnode.testing.processes import NodeProcess, free_port
@@ -58,7 +59,7 @@ class Bench:
 @contextmanager
 def real() -> Iterator[Bench]:
     bench = Bench()
-    with Ha7ePty(Ha7e(bench.all)) as pty, RealOwserver([f"--HA7E={pty.path}"], free_port()) as server:
+    with AdapterPty(Ha7e(bench.all)) as pty, RealOwserver([f"--HA7E={pty.path}"], free_port()) as server:
         bench.port = server.port
         yield bench
 
@@ -135,35 +136,6 @@ async def test_an_alarm_search_finds_only_what_is_in_alarm(bench: Bench):
         assert sorted(await session.alarms("/bus.0")) == sorted([WARM, EIGHT])
         await session.write("/bus.0", EIGHT, "latch.BYTE", b"0")
         assert await session.alarms("/bus.0") == [WARM]
-
-
-async def test_branches_of_hubs():
-    """On the simulated owserver only: the HA7E cannot select branches, so no real one can with it."""
-    near, far, hub = Rom.parse("28.0000000000A1"), Rom.parse("28.0000000000A2"), Rom.parse("1F.0000000000B1")
-    inner = Rom.parse("1F.0000000000B2")
-
-    def sensor(rom: Rom, celsius: float) -> Sensor:
-        return Sensor(rom, lambda: celsius, time.monotonic, speed=SPEED)
-
-    last = {"main": SimulatedBus([sensor(far, 7.5)]), "aux": SimulatedBus()}
-    first = {"main": SimulatedBus(), "aux": SimulatedBus([sensor(near, 3.0)], {inner: last})}
-    server = ThreadedSimulator(SimulatedBus([], {hub: first}))
-    server.start()
-    try:
-        async with open_session("127.0.0.1", server.port) as session:
-            found = await session.scan()
-            assert found == {
-                hub: "/bus.0",
-                near: f"/bus.0/{hub}/aux",
-                inner: f"/bus.0/{hub}/aux",
-                far: f"/bus.0/{hub}/aux/{inner}/main",
-            }
-            for rom, celsius in ((near, 3.0), (far, 7.5)):
-                await session.convert(found[rom])
-                await anyio.sleep(1.2 / SPEED)
-                assert float(await session.read(found[rom], rom, "latesttemp")) == celsius
-    finally:
-        server.stop()
 
 
 # -- the agent ----------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from kvagents.framework.link import Link
 from kvagents.onewire.bus import DeviceError, Session, open_session
 from kvagents.onewire.config import DevicePlan, Key, ServerPlan, parse_server, plan
 from kvagents.onewire.model import ReadingError, Rom, family_of, parse_value
-from kvagents.onewire.poll import Cycle, Poller
+from kvagents.onewire.poll import Cycle, Outcome, Poller
 from kvnode.core.path import Path
 
 log = logging.getLogger(__name__)
@@ -179,7 +179,9 @@ async def _read(poller: Poller, key: Key, session: Session, link: Link) -> tuple
     device = poller.devices[key]
     rom, bus = device.plan.rom, device.bus or ""
     try:
-        outcome = poller.took(key, await session.read(bus, rom, device.attribute), anyio.current_time())
+        outcome = Outcome(measure_again=device.measures_alone)
+        if not outcome.measure_again:
+            outcome = poller.took(key, await session.read(bus, rom, device.attribute), anyio.current_time())
         if outcome.measure_again:
             raw = await session.measure(bus, rom, device.wanted_precision)
             outcome = poller.took(key, raw, anyio.current_time(), measured=True)

@@ -37,16 +37,17 @@ class Chip(OnBus, Protocol):
         ...
 
 
-def _line(sent: bytes, answer: bytes) -> bytes:
+def line_of(sent: bytes, answer: bytes) -> bytes:
     """What is heard: where the master sends ones, the chip may pull the line down."""
     return bytes(s & a for s, a in zip(sent, answer.ljust(len(sent), b"\xff"), strict=False))
 
 
-def _inverted_crc(data: bytes) -> bytes:
+def inverted_crc(data: bytes) -> bytes:
+    """The checksum of 16 bits as it is sent."""
     return (crc16(data) ^ 0xFFFF).to_bytes(2, "little")
 
 
-class _Pins:
+class Pins:
     """Open-drain pins: `outputs` has a one where the transistor blocks, `levels` what the world does to each pin."""
 
     def __init__(self, rom: Rom, channels: str) -> None:
@@ -109,7 +110,7 @@ class _Pins:
         self._seen, self._activity = self.pins, 0
 
 
-class Switch8(_Pins):
+class Switch8(Pins):
     """A DS2408 (family 29): eight pins, with latches and an alarm."""
 
     def __init__(self, rom: Rom) -> None:
@@ -138,7 +139,7 @@ class Switch8(_Pins):
                 (self.pins, self.outputs, self.note_activity(), self._mask, self._polarity, self._control, 0xFF, 0xFF)
             )
             read = registers[max(rest[0] - 0x88, 0) :]
-            answer = rest[:2] + read + _inverted_crc(data[:3] + read)
+            answer = rest[:2] + read + inverted_crc(data[:3] + read)
         elif code == CHANNEL_WRITE and len(rest) >= 2 and rest[0] ^ rest[1] == 0xFF:
             self.set_outputs(rest[0])
             answer = rest[:2] + bytes((CONFIRMED, self.pins))
@@ -148,7 +149,7 @@ class Switch8(_Pins):
         elif code == WRITE_CONDITIONS:
             self._write_conditions(rest)
             answer = rest
-        return data[:1] + _line(rest, answer)
+        return data[:1] + line_of(rest, answer)
 
     def _write_conditions(self, rest: bytes) -> None:
         for at, byte in enumerate(rest[2:], start=rest[0]):
@@ -178,7 +179,7 @@ class Switch8(_Pins):
         return True
 
 
-class Switch2(_Pins):
+class Switch2(Pins):
     """A DS2413 (family 3A): two pins."""
 
     alarmed = False
@@ -195,7 +196,7 @@ class Switch2(_Pins):
         elif code == CHANNEL_WRITE and len(rest) >= 2 and rest[0] ^ rest[1] == 0xFF:
             self.set_outputs(rest[0])
             answer = rest[:2] + bytes((CONFIRMED, self._status()))
-        return data[:1] + _line(rest, answer)
+        return data[:1] + line_of(rest, answer)
 
     def _status(self) -> int:
         bits = sum((self.pins >> n & 1) << 2 * n | (self.outputs >> n & 1) << 2 * n + 1 for n in range(2))
@@ -230,11 +231,11 @@ class Counter:
         name = next((n for n, p in self.page_of.items() if p == page), None)
         count = self.counts[name]() if name is not None else 0
         answer = bytes(32 - address % 32) + (count % 2**32).to_bytes(4, "little") + bytes(4)
-        checked = rest[:2] + answer + _inverted_crc(data[:3] + answer)
+        checked = rest[:2] + answer + inverted_crc(data[:3] + answer)
         if self.corrupt_reads:
             self.corrupt_reads -= 1
             checked = checked[:-1] + bytes([checked[-1] ^ 1])
-        return data[:1] + _line(rest, checked)
+        return data[:1] + line_of(rest, checked)
 
     def names(self) -> tuple[str, ...]:
         """See :class:`Chip`."""

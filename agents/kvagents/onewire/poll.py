@@ -6,7 +6,7 @@
    in alarm if that is due: they are read at once
 2. start one conversion on each bus that has a due thermometer, and wait for the slowest of them
 3. read each quantity of a device that is due; a thermometer that answers its power-on value is made to measure once
-   more, by itself
+   more, by itself, and one behind a hub is made to measure by itself in any case
 4. write what the filters let through
 
 A device that fails is tried again after the delays of the retry policy, and does not hold up the others. One that
@@ -56,9 +56,14 @@ class Device:
     written: Written | None = None
 
     @property
+    def measures_alone(self) -> bool:
+        """Whether it is behind a hub, where the simultaneous conversion of its bus does not reach."""
+        return self.plan.quantity.converts and self.bus is not None and self.bus.count("/") > 1
+
+    @property
     def conversion_s(self) -> float:
-        """How long it takes to measure, as far as is known."""
-        if not self.plan.quantity.converts:
+        """How long the simultaneous conversion takes it, as far as is known."""
+        if not self.plan.quantity.converts or self.measures_alone:
             return 0.0
         family = FAMILIES[self.plan.rom.family]
         precision = self.plan.settings.precision
@@ -181,7 +186,7 @@ class Poller:
         due = [d for d in self.devices.values() if d.due <= now]
         failures = [self.failed(d.plan.key, "not_found", "the device is not on the bus", now) for d in due if not d.bus]
         present = [d for d in due if d.bus]
-        buses = tuple(dict.fromkeys(d.bus for d in present if d.bus and d.plan.quantity.converts))
+        buses = tuple(dict.fromkeys(d.bus for d in present if d.bus and d.conversion_s))
         wait = max((d.conversion_s for d in present), default=0.0)
         return Cycle(tuple(d.plan.key for d in present), buses, wait, tuple(failures))
 

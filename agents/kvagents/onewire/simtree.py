@@ -146,9 +146,15 @@ class SimulatedBus:
         return _read_attribute(self.sensors[place.rom], place.attribute).encode()
 
     def write(self, path: str, data: bytes) -> None:
-        """Write an attribute: start a conversion, set precision or limits, switch."""
+        """Write an attribute: start a conversion, set precision or limits, switch.
+
+        As with a real owserver, a simultaneous conversion is one of the whole bus, without what is behind hubs, also
+        when it is asked for there.
+        """
         if (hub := self._behind_a_hub(path)) is not None:
-            return hub[0].write(hub[2], data)
+            if hub[2].strip("/") not in _SIMULTANEOUS:
+                return hub[0].write(hub[2], data)
+            path = f"/{hub[2].strip('/')}"
         place = self._place(path)
         if place.rom is None:
             if place.rest not in _SIMULTANEOUS:

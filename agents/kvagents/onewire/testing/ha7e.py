@@ -10,14 +10,9 @@ reads a block, ``P`` powers down. Addresses are written last byte first.
 
 from __future__ import annotations
 
-import os
-import pty
-import select
 import threading
-import tty
 from collections.abc import Iterable, Iterator
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from kvagents.onewire.chips import OnBus
 from kvagents.onewire.model import Rom
@@ -31,8 +26,8 @@ _CR: Final = b"\r"
 class Ha7e:
     """The adapter's side of the conversation, free of I/O: bytes in, bytes out.
 
-    `sensors` maps ids to what is plugged in; change it (under :attr:`lock` when a :class:`Ha7ePty` runs) to plug
-    and unplug. `dead` makes it swallow everything.
+    `sensors` maps ids to what is plugged in; change it (under :attr:`lock` while it is on a line) to plug and unplug.
+    `dead` makes it swallow everything.
     """
 
     def __init__(self, sensors: Iterable[OnBus] = ()) -> None:
@@ -153,42 +148,3 @@ def _search(data: bytes, roms: list[Rom]) -> bytes:
         heard |= slots << 3 * bit
         racing = [r for r, b in zip(racing, bits, strict=True) if b == direction]
     return heard.to_bytes(24, "little")
-
-
-class Ha7ePty:
-    """The adapter on a pseudo-terminal, served by a thread of its own; a context manager.
-
-    `path` is what owserver opens; it stays the same while owserver comes and goes.
-    """
-
-    def __init__(self, adapter: Ha7e) -> None:
-        self.adapter = adapter
-        # The slave is kept open here too: otherwise the master reads EIO whenever owserver is not there.
-        self._master, self._slave = pty.openpty()
-        tty.setraw(self._slave)
-        self.path = os.ttyname(self._slave)
-        self._stop_read, self._stop_write = os.pipe()
-        self._thread = threading.Thread(target=self._serve, name="ha7e", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        os.write(self._stop_write, b"x")
-        self._thread.join()
-        for fd in (self._master, self._slave, self._stop_read, self._stop_write):
-            os.close(fd)
-
-    def _serve(self) -> None:
-        while True:
-            ready, _, _ = select.select([self._master, self._stop_read], [], [])
-            if self._stop_read in ready:
-                return
-            data = os.read(self._master, 4096)
-            with self.adapter.lock:
-                answer = self.adapter.receive(data)
-            if answer:
-                os.write(self._master, answer)
