@@ -347,7 +347,7 @@ class Peers:
 
     def _note_local_host(self, link: Link) -> None:
         try:
-            local = link.connection.stream.extra(SocketAttribute.local_address, None)
+            local = link.connection.attribute(SocketAttribute.local_address)
         except (OSError, ValueError, AttributeError):  # what uvloop and asyncio say of a socket that is gone already
             return
         if isinstance(local, tuple) and local[0] not in self.local_hosts:

@@ -1,18 +1,19 @@
 """What every transport offers: connections that carry whole frames, dialling, and listening.
 
-A :class:`Connection` wraps a byte stream. All output passes one writer task, which joins whatever was queued since
-it last woke into one write; that is where most of the throughput comes from, and it keeps a cancelled sender from
-tearing a frame. Queueing is synchronous and bounded in bytes: whoever produces faster than the other side reads
+A :class:`Connection` wraps a byte stream. All output passes one writer, which joins whatever was queued since it last
+woke into one write; that is where most of the throughput comes from, and it keeps a cancelled sender from tearing a
+frame. Queueing is synchronous and bounded in bytes: whoever produces faster than the other side reads
 sees False, or waits in :meth:`Connection.drained`. A cancelled write closes the connection.
 """
 
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 from anyio.abc import ByteStream
@@ -36,7 +37,8 @@ ACCEPT_RETRY_S: Final = 0.2
 """Pause after the system refused to accept (out of file descriptors)."""
 
 _log: Final = logging.getLogger("kvnode.transport")
-_BROKEN: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError)
+BROKEN: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+"""What streams raise over a connection that is no more."""
 
 
 class TransportError(Exception):
@@ -55,46 +57,53 @@ class ConnectionClosed(TransportError):
     """The connection is at its end: closed here, by the other side, or broken. The text says which."""
 
 
-class Connection:
-    """A connection. Its writer runs while :func:`running` is entered; receive() belongs to one task.
+class Connection(ABC):
+    """A connection. Its output leaves while :func:`running` is entered; receive() belongs to one task.
 
-    `peer` is the other side's address as text, for logs and status.
+    `peer` is the other side's address as text, for logs and status. This is what all kinds of connections share: the
+    bounded queue, the orderly end, and the reasons.
     """
 
-    __slots__ = (
-        "_bytes",
-        "_drained",
-        "_finish",
-        "_idle",
-        "_max",
-        "_queue",
-        "_receiving",
-        "_scope",
-        "_stream",
-        "_wake",
-        "peer",
-        "why",
-    )
+    __slots__ = ("_bytes", "_drained", "_finish", "_max", "_queue", "_receiving", "peer", "why")
 
-    def __init__(self, stream: ByteStream, peer: str, *, max_queued_bytes: int = MAX_QUEUED_BYTES) -> None:
-        self._stream = stream
+    def __init__(self, peer: str, *, max_queued_bytes: int = MAX_QUEUED_BYTES) -> None:
         self.peer: Final = peer
         self.why = ""
         """Why the connection is closed; empty while it is open."""
         self._max = max_queued_bytes
         self._queue: deque[bytes] = deque()
         self._bytes = 0
-        self._idle = False
         self._finish = False
         self._receiving = False
-        self._wake = anyio.Event()
         self._drained: anyio.Event | None = None
-        self._scope = anyio.CancelScope()
 
-    @property
-    def stream(self) -> ByteStream:
-        """The stream below, for its attributes (addresses, certificates)."""
-        return self._stream
+    # -- what each kind does its own way -----------------------------------------------------------------------
+
+    @abstractmethod
+    def attribute(self, key: Any) -> Any:
+        """A typed attribute of the stream below (an address, a certificate), None if it has none."""
+
+    @abstractmethod
+    async def run(self) -> None:
+        """Be open until :meth:`close`; what is left to be done then is done at its end."""
+
+    @abstractmethod
+    def _output(self) -> None:
+        """Something was queued."""
+
+    @abstractmethod
+    async def _input(self) -> bytes:
+        """The next bytes; none at the end. Raises what :data:`BROKEN` lists."""
+
+    @abstractmethod
+    async def _send_eof(self) -> None:
+        """Say that nothing follows."""
+
+    @abstractmethod
+    def _shut(self) -> None:
+        """End it now. May be called again."""
+
+    # -- what all have -----------------------------------------------------------------------------------------
 
     @property
     def is_closed(self) -> bool:
@@ -112,9 +121,7 @@ class Connection:
             return False
         self._queue.append(data)
         self._bytes += len(data)
-        if self._idle:
-            self._idle = False
-            self._wake.set()
+        self._output()
         return True
 
     async def send(self, data: bytes) -> None:
@@ -135,11 +142,12 @@ class Connection:
             raise ConnectionClosed(self.why)
         self._receiving = True
         try:
-            return await self._stream.receive(RECEIVE_BYTES)
-        except anyio.EndOfStream:
+            data = await self._input()
+            if data:
+                return data
             self.close("closed by the other side")
-        except _BROKEN as err:
-            self.close(_reason(err))
+        except BROKEN as err:
+            self.close(reason(err))
         finally:
             self._receiving = False
         raise ConnectionClosed(self.why)
@@ -148,7 +156,7 @@ class Connection:
         """Close at once; what is queued is dropped. Harmless when repeated: the first reason stays."""
         if not self.why:
             self.why = why
-        self._scope.cancel()
+        self._shut()
         self._note_drained()
 
     async def finish(self, why: str = "closed here") -> None:
@@ -166,13 +174,13 @@ class Connection:
         would reset it and could destroy what is still under way.
         """
         try:
-            await self._stream.send_eof()
+            await self._send_eof()
             with anyio.move_on_after(FLUSH_TIMEOUT_S / 4):
                 while self._receiving:  # by another task, which then sees the end
                     await self._change()
-                while not self.why:
-                    await self._stream.receive(RECEIVE_BYTES)
-        except _BROKEN:
+                while not self.why and await self._input():
+                    pass
+        except BROKEN:
             return
 
     async def _change(self) -> None:
@@ -181,39 +189,8 @@ class Connection:
             self._drained = anyio.Event()
         await self._drained.wait()
 
-    # -- the writer ------------------------------------------------------------------------------------------
-
-    async def _write(self) -> None:
-        try:
-            with self._scope:
-                await self._write_all()
-        except _BROKEN as err:
-            self.close(_reason(err))
-        finally:
-            if not self.why:
-                self.why = "closed here"
-            self._queue.clear()
-            self._bytes = 0
-            self._note_drained()
-            with anyio.move_on_after(ABORT_TIMEOUT_S, shield=True):
-                await self._stream.aclose()
-
-    async def _write_all(self) -> None:
-        queue = self._queue
-        while not self.why:
-            if not queue:
-                self._wake = anyio.Event()
-                self._idle = True
-                await self._wake.wait()
-                self._idle = False
-                continue
-            data = self._next_write()
-            await self._stream.send(data)
-            self._bytes -= len(data)
-            if self._drained is not None:
-                self._note_drained()
-
     def _next_write(self) -> bytes:
+        """What is queued, joined up to :data:`MAX_WRITE_BYTES`."""
         queue = self._queue
         first = queue.popleft()
         if not queue:
@@ -226,14 +203,87 @@ class Connection:
             size += len(part)
         return b"".join(parts)
 
+    def _written(self, size: int) -> None:
+        """The stream has taken so many bytes."""
+        self._bytes -= size
+        if self._drained is not None:
+            self._note_drained()
+
     def _note_drained(self) -> None:
         """Let everybody who waits for room look again."""
         if self._drained is not None:
             self._drained.set()
             self._drained = None
 
+    def _ended(self) -> None:
+        """Nothing leaves any more."""
+        if not self.why:
+            self.why = "closed here"
+        self._queue.clear()
+        self._bytes = 0
+        self._note_drained()
 
-def _reason(err: BaseException) -> str:
+
+class StreamConnection(Connection):
+    """A connection over any byte stream of anyio, with a task that writes."""
+
+    __slots__ = ("_idle", "_scope", "_wake", "stream")
+
+    def __init__(self, stream: ByteStream, peer: str, *, max_queued_bytes: int = MAX_QUEUED_BYTES) -> None:
+        super().__init__(peer, max_queued_bytes=max_queued_bytes)
+        self.stream: Final = stream
+        self._idle = False
+        self._wake = anyio.Event()
+        self._scope = anyio.CancelScope()
+
+    def attribute(self, key: Any) -> Any:
+        """See :meth:`Connection.attribute`."""
+        return self.stream.extra(key, None)
+
+    async def run(self) -> None:
+        """See :meth:`Connection.run`: the writer."""
+        try:
+            with self._scope:
+                await self._write_all()
+        except BROKEN as err:
+            self.close(reason(err))
+        finally:
+            self._ended()
+            with anyio.move_on_after(ABORT_TIMEOUT_S, shield=True):
+                await self.stream.aclose()
+
+    async def _write_all(self) -> None:
+        while not self.why:
+            if not self._queue:
+                self._wake = anyio.Event()
+                self._idle = True
+                await self._wake.wait()
+                self._idle = False
+                continue
+            data = self._next_write()
+            await self.stream.send(data)
+            self._written(len(data))
+
+    def _output(self) -> None:
+        if self._idle:
+            self._idle = False
+            self._wake.set()
+
+    async def _input(self) -> bytes:
+        try:
+            return await self.stream.receive(RECEIVE_BYTES)
+        except anyio.EndOfStream:
+            return b""
+
+    async def _send_eof(self) -> None:
+        await self.stream.send_eof()
+
+    def _shut(self) -> None:
+        self._scope.cancel()
+
+
+def reason(err: BaseException) -> str:
+    """Why a connection broke, in words."""
     cause = err.__cause__ if isinstance(err.__cause__, OSError) else err
     if isinstance(cause, OSError):
         return f"broken: {cause.strerror or cause}"
@@ -242,12 +292,12 @@ def _reason(err: BaseException) -> str:
 
 @asynccontextmanager
 async def running(connection: Connection) -> AsyncIterator[Connection]:
-    """Run the writer of a connection; at the end the connection is closed at once (see finish()).
+    """Let a connection run; at the end the connection is closed at once (see finish()).
 
     What the body raises comes out as it is, not as a group.
     """
     async with background_tasks() as tasks:
-        tasks.start_soon(connection._write, name=f"writer to {connection.peer}")
+        tasks.start_soon(connection.run, name=f"connection to {connection.peer}")
         try:
             yield connection
         finally:

@@ -16,7 +16,7 @@ import anyio.lowlevel
 from anyio.abc import ByteStream
 
 from .address import Address
-from .base import MAX_CONNECTIONS, Connection, DialFailed, Handler, ListenFailed, handle, running
+from .base import MAX_CONNECTIONS, Connection, DialFailed, Handler, ListenFailed, StreamConnection, handle, running
 
 PIPE_BYTES: Final = 64 * 1024
 """Bytes under way in one direction before the sender waits, like a socket's buffer."""
@@ -127,11 +127,11 @@ class MemoryListener:
 
     def __init__(self, network: MemoryTransport, address: Address) -> None:
         self._network = network
-        self._waiting: deque[Connection] = deque()
+        self._waiting: deque[StreamConnection] = deque()
         self._arrived = anyio.Event()
         self.address: Final = address
 
-    def arrive(self, connection: Connection) -> None:
+    def arrive(self, connection: StreamConnection) -> None:
         """A dialled connection reaches this end."""
         self._waiting.append(connection)
         self._arrived.set()
@@ -140,7 +140,7 @@ class MemoryListener:
         """Run `handler` for each connection, see the protocol."""
         count = 0
 
-        async def one(connection: Connection) -> None:
+        async def one(connection: StreamConnection) -> None:
             nonlocal count
             try:
                 await handle(connection, handler)
@@ -189,8 +189,8 @@ class MemoryTransport:
         near, far = memory_pair(self._chunk_bytes)
         self._open[near] = address.path
         try:
-            listener.arrive(Connection(far, "memory:dialler"))
-            async with running(Connection(near, str(address))) as connection:
+            listener.arrive(StreamConnection(far, "memory:dialler"))
+            async with running(StreamConnection(near, str(address))) as connection:
                 yield connection
         finally:
             del self._open[near]

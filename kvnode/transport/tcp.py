@@ -18,6 +18,7 @@ import anyio
 from anyio.abc import SocketAttribute, SocketListener, SocketStream
 
 from .address import Address
+from .asyncio_stream import connection_over
 from .base import (
     ACCEPT_RETRY_S,
     MAX_CONNECTIONS,
@@ -47,7 +48,7 @@ class TcpTransport:
     async def dial(self, address: Address) -> AsyncIterator[Connection]:
         """A connection, see :class:`~kvnode.transport.base.Transport`."""
         stream = await self._connect(address)
-        async with running(Connection(stream, str(address))) as connection:
+        async with running(connection_over(stream, str(address))) as connection:
             yield connection
 
     async def _connect(self, address: Address) -> SocketStream:
@@ -110,7 +111,7 @@ class SocketListeners:
 
             async def one(stream: SocketStream) -> None:
                 try:
-                    await handle(Connection(stream, _peer(stream)), handler)
+                    await handle(connection_over(stream, _peer(stream)), handler)
                 finally:
                     self._count -= 1
 
@@ -157,8 +158,8 @@ async def _accept(listener: SocketListener) -> SocketStream | None:
 def _hold_reading(stream: SocketStream) -> None:
     """Do not read ahead of the first receive().
 
-    anyio on asyncio (4.16) leaves an accepted transport reading into its list of chunks without bound until a
-    receive() had to wait for the first time; a dialled one it pauses. The contract suite shows the difference.
+    anyio on asyncio (4.16) leaves an accepted transport reading into its list of chunks without bound; a dialled one it
+    pauses.
     """
     transport = getattr(stream, "_transport", None)
     if transport is not None:

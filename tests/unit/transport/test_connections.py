@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from pathlib import Path
 
 import anyio
@@ -11,8 +12,10 @@ from anyio.abc import SocketAttribute
 from kvnode.testing.inprocess import WAIT_S
 from kvnode.testing.transport_contract import echo, served
 from kvnode.transport.address import Address
-from kvnode.transport.base import Connection, ConnectionClosed, DialFailed, ListenFailed, running
+from kvnode.transport.asyncio_stream import MAX_UNREAD_BYTES, AsyncioConnection
+from kvnode.transport.base import Connection, ConnectionClosed, DialFailed, ListenFailed, StreamConnection, running
 from kvnode.transport.memory import MemoryStream, MemoryTransport, memory_pair
+from kvnode.transport.signals import on_asyncio
 from kvnode.transport.tcp import TcpTransport
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +32,7 @@ class Counting(MemoryStream):
 async def test_what_is_queued_in_one_turn_leaves_in_one_write() -> None:
     near, far = memory_pair()
     counting = Counting(near._in, near._out, 1 << 20)
-    async with running(Connection(counting, "x")) as connection:
+    async with running(StreamConnection(counting, "x")) as connection:
         for n in range(1000):
             assert connection.queue(b"%04d" % n)
         await connection.drained(0)
@@ -79,7 +82,7 @@ async def test_both_ends_switch_nagle_off() -> None:
     seen: list[int] = []
 
     def no_delay(connection: Connection) -> int:
-        raw = connection.stream.extra(SocketAttribute.raw_socket)
+        raw = connection.attribute(SocketAttribute.raw_socket)
         return raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     async def look(connection: Connection) -> None:
@@ -97,6 +100,77 @@ async def test_both_ends_switch_nagle_off() -> None:
         assert no_delay(connection)
     assert seen
     assert all(seen)
+
+
+async def test_on_asyncio_connections_go_without_streams_between() -> None:
+    """Should anyio change what it keeps of a socket, all would still work, and cost twice as much."""
+    kinds: list[type[Connection]] = []
+
+    async def look(connection: Connection) -> None:
+        kinds.append(type(connection))
+        await echo(connection)
+
+    transport = TcpTransport()
+    async with (
+        served(transport, Address("tcp", "127.0.0.1", 0), look) as listener,
+        transport.dial(listener.address) as connection,
+    ):
+        await connection.send(b"x")
+        assert await connection.receive() == b"x"
+        kinds.append(type(connection))
+    assert set(kinds) == {AsyncioConnection if on_asyncio() else StreamConnection}
+
+
+async def test_what_came_before_anybody_looked_is_received_and_reading_ahead_is_bounded() -> None:
+    sent = 64 * MAX_UNREAD_BYTES
+    go = anyio.Event()
+    got: list[int] = []
+    left = anyio.Event()
+
+    async def late(connection: Connection) -> None:
+        await go.wait()
+        while sum(got) < sent:
+            got.append(len(await connection.receive()))
+        left.set()
+
+    transport = TcpTransport()
+    async with (
+        served(transport, Address("tcp", "127.0.0.1", 0), late) as listener,
+        transport.dial(listener.address) as connection,
+    ):
+        for _ in range(sent // 65_536):
+            await connection.send(bytes(65_536))
+        with anyio.move_on_after(0.1) as scope:
+            await connection.drained(0)
+        assert scope.cancelled_caught, "the other side has not taken all of it"
+        go.set()
+        await connection.drained(0)
+        await left.wait()
+    assert sum(got) == sent
+    assert max(got) <= 2 * MAX_UNREAD_BYTES + 65_536
+
+
+async def send_for_ever(connection: Connection) -> None:
+    while True:
+        await connection.send(bytes(65_536))
+        await connection.drained(0)
+
+
+async def test_a_reset_is_told_to_a_writer_whom_nobody_reads_for() -> None:
+    async def reset(connection: Connection) -> None:
+        await connection.receive()
+        raw = connection.attribute(SocketAttribute.raw_socket)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    transport = TcpTransport()
+    async with (
+        served(transport, Address("tcp", "127.0.0.1", 0), reset) as listener,
+        transport.dial(listener.address) as connection,
+    ):
+        with pytest.raises(ConnectionClosed):
+            await send_for_ever(connection)
+        assert connection.is_closed
+        assert not connection.queue(b"x")
 
 
 async def test_a_name_is_resolved() -> None:
@@ -165,7 +239,7 @@ async def test_a_closed_connection_frees_its_writer() -> None:
     """A writer that is stuck in a write ends with the connection, at once."""
     near, far = memory_pair(capacity=10)
     with anyio.fail_after(WAIT_S):
-        async with running(Connection(near, "x")) as connection:
+        async with running(StreamConnection(near, "x")) as connection:
             connection.queue(b"x" * 100)
             await anyio.wait_all_tasks_blocked()
             connection.queue(b"x" * 100)
