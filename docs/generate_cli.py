@@ -16,9 +16,10 @@ import asyncclick as click
 
 from kvagents.framework.command import agent
 from kvagents.onewire.command import onewire
-from kvnode.cli.command import COMMON, Settings, adopted
+from kvnode.cli.command import COMMON, adopted
 from kvnode.cli.errors import EXIT_MEANING
 from kvnode.cli.main import COMMANDS, root
+from kvnode.cli.settings import Settings
 
 TARGET: Final = Path(__file__).parent / "reference" / "cli.md"
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncclick as click
 
 from .address import node_address
-from .command import AfterLoop, Settings, command, settings_of
+from .command import AfterLoop, command
 from .progress import Progress
 from .render import Output
 from .rows import ack_option
+from .settings import Settings, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,88 +8,25 @@ option definitions.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncclick as click
 from asyncclick.parser import _OptionParser, _ParsingState
 
+from .settings import DEFAULT_TIMEOUT_S, FORMATS, Settings, settings_of
+
 if TYPE_CHECKING:
     from asyncclick.shell_completion import CompletionItem
 
-    from kvnode.core.path import Path
-
-    from .session import Session
-
-FORMATS: Final = ("human", "json", "jsonl", "yaml")
-DEFAULT_TIMEOUT_S: Final = 5.0
 COMMON: Final = ("node", "format", "timeout")
-
-
-class Settings:
-    """What the global options say. The last one given counts, wherever it stands.
-
-    `endless` is set by a command that runs until it is interrupted: Ctrl-C is its regular end.
-    """
-
-    __slots__ = ("endless", "format", "node", "timeout_s")
-
-    def __init__(self) -> None:
-        self.node: str | None = None
-        self.format = "human"
-        self.timeout_s = DEFAULT_TIMEOUT_S
-        self.endless = False
-
-    # What commands of other packages may use, who know no module of this one.
-
-    def session(self) -> AbstractAsyncContextManager[Session]:
-        """A connection to the node that the options name: ``client`` of it, and ``limit()`` for the time limit."""
-        from .session import open_session
-
-        return open_session(self)
-
-    async def entries(self, file: str) -> AsyncIterator[tuple[Path, Any]]:
-        """Paths and values of a file that ``kv load`` would take (``-``: standard input). Raises CliError."""
-        from .lines import item_of, opened, rows_of
-
-        with opened(file) as (fd, name):
-            async for where, row in rows_of(fd, name):
-                item = item_of(where, row)
-                if item is not None:
-                    yield item.path, item.value
-
-    def show(self, headings: Sequence[str], rows: Iterable[tuple[Sequence[str], Any]], *, empty: str = "") -> None:
-        """Print rows, each with its cells for people and its value for machines; `empty` if people get none."""
-        from .render import Output, to_data
-        from .table import Table
-
-        out, table = Output(self.format), None
-        if not out.human:
-            with out.items() as write:
-                for _, value in rows:
-                    write(to_data(value))
-            return
-        for cells, _ in rows:
-            table = table or Table(out, headings)
-            table.add(*cells)
-        if table is not None:
-            table.end()
-        elif empty:
-            out.line(empty)
 
 
 class AfterLoop(NamedTuple):
     """Returned by a command that must run outside the command line's own event loop; gives the exit code."""
 
     run: Callable[[], int]
-
-
-def settings_of(ctx: click.Context) -> Settings:
-    """The global options in force."""
-    found: Settings = ctx.find_root().obj
-    return found
 
 
 # -- global options ------------------------------------------------------------------------------------------

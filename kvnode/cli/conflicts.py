@@ -9,12 +9,13 @@ import asyncclick as click
 
 from kvnode.core.path import Path
 
-from .command import KvGroup, Lazy, command, settings_of
+from .command import KvGroup, Lazy, command
 from .data import print_unacked
 from .errors import CliError, Exit, usage
 from .render import Output, age, short_value
 from .rows import ack_option, path_argument, siblings_rows, string_option, value_of, written_row
 from .session import WRITE_GRACE_S, Session, session
+from .settings import settings_of
 from .table import Table
 
 if TYPE_CHECKING:

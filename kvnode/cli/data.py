@@ -11,7 +11,7 @@ import asyncclick as click
 from kvnode.core.path import Path
 from kvnode.core.ticks import Dot
 
-from .command import command, settings_of
+from .command import command
 from .durations import DURATION
 from .errors import usage
 from .recursive import delete_below
@@ -27,6 +27,7 @@ from .rows import (
     written_row,
 )
 from .session import WRITE_GRACE_S, Session, session
+from .settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -22,9 +22,10 @@ import asyncclick as click
 
 from kvnode.core.path import Path
 
-from .command import command, settings_of
+from .command import command
 from .errors import CliError, Exit
 from .render import canonical_json, short_value
+from .settings import settings_of
 from .text import printable
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ import asyncclick as click
 from kvnode.core.path import Path
 
 from . import session as sessions
-from .command import command, settings_of
+from .command import command
 from .errors import CliError, Exit, explain, unwrap
 from .render import Output, age, short_value
 from .rows import below_argument, sibling_row
+from .settings import settings_of
 from .table import Table
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ import asyncclick as click
 
 from . import session as sessions
 from .address import node_address
-from .command import command, settings_of
+from .command import command
 from .errors import CliError, Exit, unwrap
 from .render import Output
+from .settings import settings_of
 from .text import printable
 
 if TYPE_CHECKING:

@@ -28,11 +28,12 @@ from kvnode.core.entry import Siblings, Version, decode_record
 from kvnode.core.path import Path
 from kvnode.core.ticks import Known
 
-from .command import command, settings_of
+from .command import command
 from .progress import Progress
 from .render import Output, canonical_json, to_data
 from .rows import below_argument
 from .session import Session, session
+from .settings import settings_of
 
 if TYPE_CHECKING:
     from kvnode.client.streams import DumpRow

@@ -13,11 +13,12 @@ import asyncclick as click
 from kvnode.core.path import Path
 from kvnode.data.errors import ACKNOWLEDGED, ERRORS, Acknowledgement, ErrorRecord, Severity, acknowledgement_of
 
-from .command import KvGroup, Lazy, command, settings_of
+from .command import KvGroup, Lazy, command
 from .errors import CliError, Exit
 from .render import Output, age, rfc3339
 from .rows import PATH
 from .session import AUTHOR, WRITE_GRACE_S, Session, session
+from .settings import settings_of
 from .table import Table
 
 errors: Final = KvGroup(

@@ -12,12 +12,13 @@ import asyncclick as click
 from kvnode.core.path import Path
 from kvnode.data.errors import ACKNOWLEDGED, ERRORS, Severity
 
-from .command import command, settings_of
+from .command import command
 from .errorlog import Trouble, place_of, severity_option
 from .errors import CliError, Exit
 from .render import Output
 from .rows import PATH
 from .session import Session, session
+from .settings import settings_of
 
 
 class Board:

@@ -8,11 +8,12 @@ import asyncclick as click
 
 from kvnode.core.path import Path, Pattern
 
-from .command import KvGroup, Lazy, command, settings_of
+from .command import KvGroup, Lazy, command
 from .errors import CliError, Exit
 from .render import Output, short_value, to_data
 from .rows import below_argument, path_argument, pattern_option, string_option, value_of
 from .session import session
+from .settings import settings_of
 
 if TYPE_CHECKING:
     from kvnode.client import EventItem

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncclick as click
 
-from .command import command, settings_of
+from .command import command
 from .errors import CliError
 from .render import Output
+from .settings import settings_of
 from .table import Table
 from .text import printable
 

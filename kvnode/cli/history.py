@@ -9,11 +9,12 @@ import asyncclick as click
 
 from kvnode.core.path import Path
 
-from .command import command, settings_of
+from .command import command
 from .durations import DURATION
 from .render import Output, age, rfc3339, short_value, to_data
 from .rows import path_argument
 from .session import session
+from .settings import settings_of
 from .table import Table
 
 if TYPE_CHECKING:

@@ -10,12 +10,13 @@ import asyncclick as click
 from kvnode.codec.values import pack
 from kvnode.core.path import ROOT, Path, PathError
 
-from .command import KvGroup, Lazy, command, settings_of
+from .command import KvGroup, Lazy, command
 from .errors import usage
 from .progress import Progress
 from .render import Output
 from .rows import PathType, ack_option
 from .session import session
+from .settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

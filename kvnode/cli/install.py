@@ -15,9 +15,10 @@ from typing import Any, Final
 
 import asyncclick as click
 
-from .command import command, settings_of
+from .command import command
 from .errors import CliError, Exit, usage
 from .render import Output
+from .settings import settings_of
 from .unit import HOMES, STATE, Unit
 
 _SYSTEM_UNITS: Final = FilePath("/etc/systemd/system")

@@ -11,10 +11,11 @@ import asyncclick as click
 
 from kvnode.core.path import Path, Pattern
 
-from .command import command, settings_of
+from .command import command
 from .render import Output, age, short_value, to_data
 from .rows import below_argument, depth_option, keys_option, pattern_option, reading_row
 from .session import session
+from .settings import settings_of
 from .table import Outline, Table
 
 if TYPE_CHECKING:

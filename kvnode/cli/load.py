@@ -18,12 +18,13 @@ import asyncclick as click
 
 from kvnode.codec.values import ValueCodecError, pack
 
-from .command import command, settings_of
+from .command import command
 from .lines import Item, item_of, opened, record_of, rows_of
 from .progress import Progress
 from .render import Output
 from .rows import ack_option
 from .session import WRITE_GRACE_S, Session, session
+from .settings import settings_of
 
 if TYPE_CHECKING:
     from kvnode.client import Put

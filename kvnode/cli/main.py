@@ -11,8 +11,10 @@ from typing import Any, Final
 
 import asyncclick as click
 
-from .command import AfterLoop, KvGroup, Lazy, Settings, adopted, settings_of
+from .command import AfterLoop, KvGroup, Lazy, adopted
+from .console import Console
 from .errors import CliError, Exit, explain, unwrap
+from .settings import Settings, settings_of
 from .text import printable
 
 COMPLETE_VAR: Final = "_KV_COMPLETE"
@@ -171,7 +173,7 @@ def root() -> KvGroup:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run ``kv`` with these arguments (default: the process's own) and return its exit code."""
-    settings = Settings()
+    settings = Console()
     try:
         if sys.stdout is None:
             raise CliError("standard output is closed")

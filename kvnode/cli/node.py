@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncclick as click
 
-from .command import AfterLoop, KvGroup, Lazy, command, settings_of
+from .command import AfterLoop, KvGroup, Lazy, command
 from .errors import CliError, Exit
 from .render import Output
 from .session import session
+from .settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,10 +10,11 @@ import msgspec
 
 from kvnode.core.path import Path
 
-from .command import KvGroup, Lazy, command, settings_of
+from .command import KvGroup, Lazy, command
 from .errors import CliError, Exit
 from .render import Output, age, rfc3339
 from .session import Session, session
+from .settings import settings_of
 from .table import Table
 from .why import REASONS
 

@@ -6,9 +6,10 @@ from typing import Any, Final, NamedTuple
 
 import asyncclick as click
 
-from .command import command, settings_of
+from .command import command
 from .errors import Exit
 from .render import Output
+from .settings import settings_of
 
 KINDS: Final = {"kvnode.commands": "command", "kvnode.agents": "agent"}
 """The groups of entry points, and what an entry of each is."""

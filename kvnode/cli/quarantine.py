@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncclick as click
 
-from .command import KvGroup, Lazy, command, settings_of
+from .command import KvGroup, Lazy, command
 from .errors import usage
 from .render import Output, age, full_value, rfc3339, short_value
 from .rows import ack_option, sibling_row
 from .session import WRITE_GRACE_S, session
+from .settings import settings_of
 from .table import Table
 from .text import printable
 

@@ -12,9 +12,9 @@ from kvnode.codec.values import MAX_JSON_CHARS
 from kvnode.core.path import Path, PathError, Pattern
 from kvnode.core.ticks import Dot, is_incarnation
 
-from .command import settings_of
 from .errors import usage
 from .render import age, rfc3339, to_data
+from .settings import settings_of
 from .stdin import read_text
 from .values import ValueTextError, parse_text, parse_value
 

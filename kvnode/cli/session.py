@@ -10,13 +10,12 @@ import anyio
 
 from .address import node_address
 from .errors import CliError, Exit
+from .settings import Settings, settings_of
 
 if TYPE_CHECKING:
     import asyncclick as click
 
     from kvnode.client import Client
-
-    from .command import Settings
 
 AUTHOR: Final = "kv"
 WRITE_GRACE_S: Final = 3.0
@@ -42,8 +41,6 @@ class Session:
 
 def session(ctx: click.Context) -> AbstractAsyncContextManager[Session]:
     """A session with the node that the global options name."""
-    from .command import settings_of
-
     return open_session(settings_of(ctx))
 
 

@@ -9,11 +9,12 @@ import asyncclick as click
 
 from kvnode.core.path import Path
 
-from .command import command, settings_of
+from .command import command
 from .errors import usage
 from .render import Output, age
 from .rows import PATH
 from .session import session
+from .settings import settings_of
 from .table import Table
 from .text import printable
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncclick as click
 
-from .command import KvGroup, Lazy, command, settings_of
+from .command import KvGroup, Lazy, command
 from .errors import CliError, Exit, usage
 from .progress import Progress
 from .render import Output
 from .session import session
+from .settings import settings_of
 from .table import Table
 from .text import printable
 

@@ -7,11 +7,12 @@ import asyncclick as click
 from kvnode.core.path import Path
 from kvnode.core.ticks import Dot
 
-from .command import command, settings_of
+from .command import command
 from .data import print_unacked
 from .render import Output, short_value
 from .rows import DOT, ack_option, path_argument, written_row
 from .session import WRITE_GRACE_S, session
+from .settings import settings_of
 
 
 @command(

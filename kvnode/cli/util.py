@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import asyncclick as click
 
-from .command import KvGroup, Lazy, command, settings_of
+from .command import KvGroup, Lazy, command
 from .errors import usage
 from .render import Output, is_terminal
+from .settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,11 +8,12 @@ import asyncclick as click
 
 from kvnode.core.path import Path
 
-from .command import command, settings_of
+from .command import command
 from .errors import Exit
 from .render import Output
 from .rows import below_argument
 from .session import session
+from .settings import settings_of
 from .table import Table
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ import asyncclick as click
 
 from kvnode.core.path import Path, Pattern
 
-from .command import command, settings_of
+from .command import command
 from .errors import CliError, Exit
 from .render import Output, rfc3339, short_value, to_data
 from .rows import below_argument, depth_option, keys_option, lease_row, lease_text, pattern_option
 from .session import session
+from .settings import settings_of
 
 if TYPE_CHECKING:
     from kvnode.client import Change, Gap, Uptodate

@@ -9,12 +9,13 @@ import asyncclick as click
 
 from kvnode.core.path import Path
 
-from .command import command, settings_of
+from .command import command
 from .errors import CliError, Exit
 from .history import no_past, recorded_row, shown
 from .render import Output, age, rfc3339, to_data
 from .rows import lease_row, lease_text, path_argument
 from .session import session
+from .settings import settings_of
 
 if TYPE_CHECKING:
     from kvnode.client import History, Recorded

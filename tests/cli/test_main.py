@@ -13,9 +13,10 @@ from pathlib import Path
 import asyncclick as click
 import pytest
 
-from kvnode.cli.command import AfterLoop, Settings
+from kvnode.cli.command import AfterLoop
 from kvnode.cli.errors import EXIT_MEANING, CliError, Exit, explain, unwrap
 from kvnode.cli.main import COMMANDS, main, root
+from kvnode.cli.settings import Settings
 from kvnode.client import errors
 from tests.cli.conftest import Result
 from tests.cli.fake import FakeClient, reading
