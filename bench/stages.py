@@ -16,7 +16,7 @@ from typing import Final
 from bench.cluster import Cluster, until
 from kvnode.testing.bench.measures import BULK, FAST, LOAD_BATCH, Bench, Measure, Sizes
 from kvnode.testing.bench.store import KEYS, Store
-from kvnode.testing.bench.timing import Sample, Stopwatch, in_flight
+from kvnode.testing.bench.timing import SETTLE_S, Sample, Stopwatch, in_flight
 
 CUT_WRITES: Final = 10_000
 """With the sizes of a full run."""
@@ -45,6 +45,7 @@ async def clients(cluster: Cluster, sizes: Sizes, record: Record) -> None:
     """All measures of few keys."""
     async with cluster.store(0) as near, cluster.store(-1) as far:
         await near.put_batch(range(KEYS))
+        await asyncio.sleep(SETTLE_S)
         for measure in FAST:
             record(measure.name, await measure.run(_bench(cluster, near, far, sizes)))
 

@@ -31,6 +31,7 @@ jetstream {{ store_dir: "{data}" }}
 cluster {{
   name: bench
   listen: "127.0.0.1:{cluster}"
+  cluster_advertise: "127.0.0.1:{peer}"
   no_advertise: true
   routes: [{routes}]
 }}
@@ -102,6 +103,7 @@ class Nats(Cluster):
                 http=self._https[node],
                 data=self.folder / name,
                 cluster=clusters[node],
+                peer=peers[node],
                 routes=routes,
             )
             file.write_text(text)

@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 
 from .store import BATCH, KEYS, Store
-from .timing import Sample, Stopwatch, in_flight, median_ms
+from .timing import SETTLE_S, Sample, Stopwatch, in_flight, median_ms
 
 IN_FLIGHT: Final = 64
 BATCHES_IN_FLIGHT: Final = 8
@@ -21,8 +21,8 @@ LOAD_BATCH: Final = 1_000
 class Sizes:
     """How many operations each measure makes."""
 
-    one: int = 500
-    far: int = 300
+    one: int = 1_000
+    far: int = 500
     many: int = 6_000
     batches: int = 100
     gets: int = 10_000
@@ -85,7 +85,7 @@ async def put_batches(bench: Bench) -> Sample:
 
 async def get_many(bench: Bench) -> Sample:
     """Gets in flight."""
-    await _fill(bench.near, KEYS)
+    await _prepare(bench)
     with bench.watch.span():
         took = await in_flight(lambda n: bench.near.get(n % KEYS), bench.sizes.gets, IN_FLIGHT)
     return await bench.watch.sample(len(took) / bench.watch.wall_s, len(took))
@@ -93,7 +93,7 @@ async def get_many(bench: Bench) -> Sample:
 
 async def get_one(bench: Bench) -> Sample:
     """One get at a time: there and back, and little else."""
-    await _fill(bench.near, KEYS)
+    await _prepare(bench)
     with bench.watch.span():
         took = await in_flight(lambda n: bench.near.get(n % KEYS), bench.sizes.one, 1)
     return await bench.watch.sample(median_ms(took), len(took))
@@ -152,6 +152,12 @@ async def load(bench: Bench) -> Sample:
     with bench.watch.span():
         await _fill(bench.near, bench.sizes.load)
     return await bench.watch.sample(bench.watch.wall_s, bench.sizes.load)
+
+
+async def _prepare(bench: Bench) -> None:
+    """Have all keys written, and what follows from it done."""
+    await _fill(bench.near, KEYS)
+    await anyio.sleep(SETTLE_S)
 
 
 async def _fill(store: Store, count: int) -> None:

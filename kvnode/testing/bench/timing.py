@@ -18,7 +18,9 @@ import anyio
 
 _TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 SETTLE_S: Final = 0.2
-"""What processes still do so long after the last operation was acknowledged is counted, too."""
+"""What processes still do so long after the last operation was acknowledged is counted, too; and so long they are left
+in peace after preparations.
+"""
 
 
 @dataclass(frozen=True, slots=True)
