@@ -268,8 +268,8 @@ class Sync:
                 continue
             if not self._sees_key(link, version.key):
                 continue
-            if source is not None and (origin == link.name or not link.near.isdisjoint((origin, source.name))):
-                marks.hit("lazy-relay")  # it hears of it from there
+            if source is not None and self._hears(link, origin, source):
+                marks.hit("lazy-relay")
                 self._leave(link, version, now)
             elif link.sending is not None or link.window >= self._state.limits.window_bytes:
                 self.mark_dirty(link, version.inc, now, urgent=True)
@@ -277,6 +277,12 @@ class Sync:
                 link.has_now(version)
                 link.outbox.append(version)
                 link.window += size_of(version)
+
+    def _hears(self, link: Link, origin: str, source: Link) -> bool:
+        """Whether a peer probably hears a change without us: from its origin, or from whom we have it. Someone who is
+        catching up comes to several peers at once, before they can have told one another.
+        """
+        return origin == link.name or not source.end_got or not link.near.isdisjoint((origin, source.name))
 
     def _leave(self, link: Link, version: Version, now: Now) -> None:
         if link.partial:  # what it acknowledges does not tell what it lacks

@@ -20,7 +20,7 @@ from kvnode.core.messages import (
 from kvnode.core.path import Path
 from kvnode.core.ticks import Incarnation, incarnation
 from tests.support.nets import dots_sent, kinds, linked_pair, relink
-from tests.support.replicas import Net, enc
+from tests.support.replicas import Net, enc, linked
 from tests.support.strangers import Stranger, version
 
 
@@ -275,3 +275,19 @@ def test_whom_the_nearer_one_does_not_serve_gets_the_change_a_moment_later() -> 
     net.run(Limits().lazy_ms + 100)
     assert net.has("C", dot)
     assert ("B", "C") in net.carried(dot)
+
+
+def test_what_a_returning_node_brings_and_gets_is_carried_once_to_each() -> None:
+    net = linked(*"ABCDE", mesh=True)
+    for label in "ABCD":
+        net.cut("E", label)
+    net.run()
+    brought, missed = net.write("E", "x", 1), net.write("A", "y", 1)
+    net.run()
+    net.log.clear()
+    for label in "ABCD":
+        net.link("E", label)
+    net.run(5_000)
+    assert net.converged()
+    assert sorted(net.carried(brought)) == [("E", "A"), ("E", "B"), ("E", "C"), ("E", "D")]
+    assert len(net.carried(missed)) == 1
