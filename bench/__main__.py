@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import uvloop
@@ -25,7 +25,7 @@ def main() -> int:
     """Measure, print tables, write the results."""
     options = _options()
     if options.show:
-        _print(load_results(options.show))
+        _print([load_results(file) for file in options.show])
         return 0
     systems = _systems(options.systems or SYSTEMS, required=bool(options.systems))
     if not systems:
@@ -37,7 +37,7 @@ def main() -> int:
     results = uvloop.run(compare(systems, stages, sizes, rounds, options.seed, _say))
     if options.json:
         results.save(options.json)
-    _print(results)
+    _print([results])
     return 1 if results.failures else 0
 
 
@@ -55,9 +55,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(2)), help="of the order in each round")
     parser.add_argument("--node-arg", action="append", default=[], help="one more argument of kv node run")
     parser.add_argument("--json", type=Path, help="write all samples there")
-    parser.add_argument(
-        "--show", type=Path, metavar="FILE", help="print the tables of an earlier --json, measure nothing"
-    )
+    parser.add_argument("--show", type=Path, nargs="+", metavar="FILE", help="only print the tables of such files")
     return parser.parse_args()
 
 
@@ -78,11 +76,12 @@ def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def _print(results: Results) -> None:
-    names = [name for name in SYSTEMS if any(name in one for one in results.rounds)]
-    parts = [report.conditions(results), report.values(results, names), report.targets(results)]
-    parts += [report.cpu(results, names), *(f"failed: {text}" for text in results.failures)]
-    print("\n\n".join(parts))
+def _print(runs: Sequence[Results]) -> None:
+    """The tables of one run, or of several as if they were one."""
+    names = [name for name in SYSTEMS if any(name in one for run in runs for one in run.rounds)]
+    both = Results({}, [one for run in runs for one in run.rounds], [text for run in runs for text in run.failures])
+    parts = [*map(report.conditions, runs), report.values(both, names), report.targets(both), report.cpu(both, names)]
+    print("\n\n".join([*parts, *(f"failed: {text}" for text in both.failures)]))
 
 
 if __name__ == "__main__":
