@@ -92,6 +92,7 @@ class NodeProcess:
         wrapper: Sequence[str] = (),
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
         self.name: Final = name
         self.data: Final = folder / name
@@ -103,6 +104,7 @@ class NodeProcess:
         self.peers = tuple(peers)
         self.args = tuple(args)
         self.env = dict(env or {})
+        self.start_timeout_s: Final = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -154,7 +156,7 @@ class NodeProcess:
 
     def _await_line(self, process: subprocess.Popen[bytes]) -> str:
         assert process.stdout is not None
-        until = time.monotonic() + START_TIMEOUT_S
+        until = time.monotonic() + self.start_timeout_s
         line = b""
         while not line.endswith(b"\n"):
             ready, _, _ = select.select([process.stdout], [], [], max(until - time.monotonic(), 0))
