@@ -38,18 +38,7 @@ class Console(Settings):
     def show(self, headings: Sequence[str], rows: Iterable[tuple[Sequence[str], Any]], *, empty: str = "") -> None:
         """Print rows, each with its cells for people and its value for machines; `empty` if people get none."""
         from .render import Output, to_data
-        from .table import Table
+        from .table import print_rows
 
-        out, table = Output(self.format), None
-        if not out.human:
-            with out.items() as write:
-                for _, value in rows:
-                    write(to_data(value))
-            return
-        for cells, _ in rows:
-            table = table or Table(out, headings)
-            table.add(*cells)
-        if table is not None:
-            table.end()
-        elif empty:
-            out.line(empty)
+        data = ((cells, to_data(value)) for cells, value in rows)
+        print_rows(Output(self.format), headings, data, empty=empty)

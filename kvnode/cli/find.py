@@ -8,8 +8,7 @@ from .command import command
 from .errors import CliError
 from .render import Output
 from .settings import settings_of
-from .table import Table
-from .text import printable
+from .table import print_rows
 
 
 @command(
@@ -41,15 +40,12 @@ async def find(ctx: click.Context, seconds: float, cluster: str | None, interfac
         found = await mdns.find(seconds, interfaces=interfaces or None)
     except mdns.MdnsUnavailable as err:
         raise CliError(str(err)) from None
-    wanted = [node for node in found if cluster is None or node.cluster == cluster]
-    if not out.human:
-        with out.items() as write:
-            for node in wanted:
-                write({"name": node.name, "cluster": node.cluster, "addresses": list(node.addresses)})
-        return
-    table = Table(out, ("NAME", "CLUSTER", "ADDRESSES"))
-    for node in wanted:
-        table.add(printable(node.name), printable(node.cluster), ", ".join(node.addresses))
-    table.end()
-    if not wanted:
-        out.line("no node announces itself here")
+    rows = (
+        (
+            (node.name, node.cluster, ", ".join(node.addresses)),
+            {"name": node.name, "cluster": node.cluster, "addresses": list(node.addresses)},
+        )
+        for node in found
+        if cluster is None or node.cluster == cluster
+    )
+    print_rows(out, ("NAME", "CLUSTER", "ADDRESSES"), rows, empty="no node announces itself here")

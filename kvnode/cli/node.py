@@ -123,20 +123,14 @@ def _load(file: FilePath | None, options: dict[str, Any]) -> Settings:
 
 
 def _show(out: Output, settings: Settings) -> None:
-    from .table import Table
-
-    rows = [(key, list(value) if isinstance(value, tuple) else value, origin) for key, value, origin in settings.rows()]
-    if not out.human:
-        with out.items() as write:
-            for key, value, origin in rows:
-                write({"key": key, "value": value, "origin": origin})
-        return
     from .render import short_value
+    from .table import print_rows
 
-    table = Table(out, ("KEY", "VALUE", "FROM"))
-    for key, value, origin in rows:
-        table.add(key, short_value(value), origin)
-    table.end()
+    rows = []
+    for key, value, origin in settings.rows():
+        plain = list(value) if isinstance(value, tuple) else value
+        rows.append(((key, short_value(plain), origin), {"key": key, "value": plain, "origin": origin}))
+    print_rows(out, ("KEY", "VALUE", "FROM"), rows)
 
 
 def _serve(settings: Settings) -> int:

@@ -60,18 +60,15 @@ def _problem(entry: Any) -> str:
 @click.pass_context
 async def plugins(ctx: click.Context, check: bool) -> int:
     """See the help text above."""
-    from .table import Table
+    from .table import print_rows
 
     found = installed(check=check)
-    out = Output(settings_of(ctx).format)
-    if out.human:
-        table = Table(out, ("KIND", "NAME", "PACKAGE", "WHERE", *(["STATE"] if check else [])))
-        for plugin in found:
-            state = [plugin.problem or "ok"] if check else []
-            table.add(plugin.kind, plugin.name, f"{plugin.package} {plugin.version}".rstrip(), plugin.where, *state)
-        table.end()
-    else:
-        with out.items() as write:
-            for plugin in found:
-                write(plugin._asdict() | {"checked": check})
+    headings = ("KIND", "NAME", "PACKAGE", "WHERE", *(["STATE"] if check else []))
+    rows = ((_cells(plugin, check), plugin._asdict() | {"checked": check}) for plugin in found)
+    print_rows(Output(settings_of(ctx).format), headings, rows)
     return Exit.NOT_FOUND if any(plugin.problem for plugin in found) else Exit.OK
+
+
+def _cells(plugin: Plugin, check: bool) -> list[str]:
+    state = [plugin.problem or "ok"] if check else []
+    return [plugin.kind, plugin.name, f"{plugin.package} {plugin.version}".rstrip(), plugin.where, *state]

@@ -13,7 +13,7 @@ from .render import Output, age, full_value, rfc3339, short_value
 from .rows import ack_option, sibling_row
 from .session import WRITE_GRACE_S, session
 from .settings import settings_of
-from .table import Table
+from .table import print_rows
 from .text import printable
 
 if TYPE_CHECKING:
@@ -57,20 +57,15 @@ async def list_(ctx: click.Context) -> None:
     async with session(ctx) as link:
         with link.limit():
             found = await link.client.inspection.quarantine()
-    if not out.human:
-        with out.items() as write:
-            for held in found:
-                write(_row(held))
-        return
     now = datetime.now(UTC)
-    table = Table(out, ("NUMBER", "PATH", "VALUE", "DOT", "WHEN", "WHY"))
-    for held in found:
-        version = held.version
-        value = short_value(version.value)
-        table.add(str(held.number), str(version.path), value, str(version.dot), age(held.when, now), held.why)
-    table.end()
-    if not found:
-        out.line("nothing is set aside")
+    rows = ((_cells(held, now), _row(held)) for held in found)
+    print_rows(out, ("NUMBER", "PATH", "VALUE", "DOT", "WHEN", "WHY"), rows, empty="nothing is set aside")
+
+
+def _cells(held: SetAside, now: datetime) -> tuple[str, ...]:
+    version = held.version
+    value = short_value(version.value)
+    return str(held.number), str(version.path), value, str(version.dot), age(held.when, now), held.why
 
 
 @command(

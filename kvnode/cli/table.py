@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from .render import Output
 from .text import printable
@@ -64,6 +64,26 @@ class Table:
             table.add_row(*(Text(cell) for cell in row))
         Console(file=self._out.stream, highlight=False).print(table)
         self._rows.clear()
+
+
+def print_rows(
+    out: Output, headings: Sequence[str], rows: Iterable[tuple[Sequence[str], Any]], *, empty: str = ""
+) -> None:
+    """A table for people, a list of results for machines: each row has its cells and its data. People who would get
+    nothing are told `empty`.
+    """
+    if not out.human:
+        with out.items() as write:
+            for _, data in rows:
+                write(data)
+        return
+    table, count = Table(out, headings), 0
+    for cells, _ in rows:
+        table.add(*cells)
+        count += 1
+    table.end()
+    if empty and not count:
+        out.line(empty)
 
 
 class Outline:
