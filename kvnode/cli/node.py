@@ -37,6 +37,7 @@ _LIMITS: Final = {
     "limits.max_batch_changes": "Most changes in one batch (default 10000).",
     "limits.max_skew_ms": "Stamps further ahead do not move the clock (default 60000).",
     "limits.max_connections": "Most connections at a time (default 1024).",
+    "limits.max_history_bytes": "Most bytes of the past on record (default 1073741824).",
 }
 
 SETTINGS: Final = {

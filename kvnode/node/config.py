@@ -28,6 +28,7 @@ class LimitsConfig:
     max_batch_changes: int = 10_000
     max_skew_ms: int = 60_000
     max_connections: int = 1_024
+    max_history_bytes: int = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,11 @@ _WAYS: Final[Mapping[str, tuple[str, Severity, str]]] = {
     "diverged": ("links", "error", "kv verify names the paths, kv diff shows what each holds; please report this"),
     "clock_skew": ("clock", "warning", "set that machine's clock, and have it synchronised (NTP)"),
     "bad_policy": ("configuration", "warning", "correct or delete that entry below @.policy"),
+    "history_full": (
+        "store",
+        "warning",
+        "ask for less of the past below @.history, or raise limits.max_history_bytes",
+    ),
     "retired": ("links", "warning", "nothing to do if it was to come back; else see the message"),
     "incarnation_closed": ("duplicates", "warning", "nothing to do, unless it happens again: then look for a clone"),
 }

@@ -2,13 +2,16 @@
 
 The store prunes a path whenever something is put on its record. What grows old at paths where nothing happens any more,
 and what a pattern below ``@.history`` no longer asks for, goes in a sweep over all of it now and then, in small steps.
+All of it together has a bound, too: when it is reached, what is oldest goes, whatever the patterns ask for.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
@@ -31,8 +34,14 @@ MOST_ROWS: Final = 1_000
 TRIES: Final = 3
 """How often a question is asked again because the path changed while the disk was read."""
 SWEEP_EVERY_S: Final = 3_600.0
+FIRST_SWEEP_S: Final = 60.0
+"""The first sweep comes so long after the start: before, nobody knows how much is on record."""
+AGAIN_S: Final = 60.0
+"""A sweep that failed is tried again after this time at the earliest."""
 SWEEP_ROWS: Final = 500
 """Rows that a sweep looks at in one step."""
+
+HISTORY_FULL: Final = "history_full"
 
 _log: Final = logging.getLogger(__name__)
 
@@ -96,31 +105,112 @@ def _fitting(rows: list[ip.PastRow]) -> tuple[ip.PastRow, ...]:
 # -- sweeping --------------------------------------------------------------------------------------------------
 
 
-async def keep_swept(driver: Driver, wall_ms: Callable[[], int] = _wall_ms, every_s: float = SWEEP_EVERY_S) -> None:
-    """Sweep from time to time, until cancelled."""
+async def keep_swept(
+    driver: Driver, max_bytes: int, wall_ms: Callable[[], int] = _wall_ms, every_s: float = SWEEP_EVERY_S
+) -> None:
+    """Sweep soon after the start, now and then, and whenever there may be more than `max_bytes`, until cancelled."""
+    wait_s = min(FIRST_SWEEP_S, every_s)
     while True:
-        await anyio.sleep(every_s)
+        with anyio.move_on_after(wait_s):
+            await driver.store.past_use.until_over(max_bytes)
+        wait_s = every_s
         try:
-            gone = await sweep(driver, wall_ms())
+            await keep_within(driver, max_bytes, wall_ms())
         except StoreError as err:
             _log.warning("history not swept", extra={"why": str(err)})
+            await anyio.sleep(AGAIN_S)
         except Stopping:
             return
-        else:
-            _log.debug("history swept", extra={"rows": gone})
 
 
-async def sweep(driver: Driver, now_ms: int, *, step: int = SWEEP_ROWS) -> int:
-    """Go over all that is on record, once; gives how many rows went. Raises StoreError, Stopping."""
+async def keep_within(driver: Driver, max_bytes: int, now_ms: int) -> None:
+    """Sweep, and if there is still more than `max_bytes`, take what is oldest off the record until a tenth of that is
+    free, and report it. Raises StoreError, Stopping.
+    """
+    swept = await sweep(driver, now_ms)
+    _log.debug("history swept", extra={"rows": swept.gone, "bytes": swept.size})
+    is_full = swept.size > max_bytes
+    if is_full:
+        versions = await _trim(driver, swept.oldest(swept.size - max_bytes * 9 // 10))
+        driver.store.past_use.dropped += versions
+        text = f"the past on record has reached {max_bytes} bytes: the {versions} oldest versions went"
+        driver.report(HISTORY_FULL, driver.replica.name, text)
+    elif driver.reports.get(HISTORY_FULL, driver.replica.name) is not None:
+        text = "the past on record has room again"
+        driver.report(HISTORY_FULL, driver.replica.name, text, resolved=True)
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a sweep did and left. `by_age` is the size in bytes by the first part of the place: the time of writing."""
+
+    gone: int = 0
+    versions: int = 0
+    size: int = 0
+    by_age: Counter[bytes] = field(default_factory=Counter)
+
+    def count(self, key: bytes, record: bytes) -> None:
+        """A row that stays."""
+        size = len(key) + len(record)
+        self.versions += 1
+        self.size += size
+        self.by_age[_age_of(key)] += size
+
+    def oldest(self, size: int) -> tuple[bytes, int]:
+        """What is older than the first goes, and of that age so many bytes: together `size`."""
+        for age in sorted(self.by_age):
+            if self.by_age[age] >= size:
+                return age, size
+            size -= self.by_age[age]
+        return b"\xff", 0
+
+
+def _age_of(key: bytes) -> bytes:
+    """About a minute."""
+    return parts_of(key)[1][:4]
+
+
+async def sweep(driver: Driver, now_ms: int, *, step: int = SWEEP_ROWS) -> Swept:
+    """Go over all that is on record, once, take off what is not to be kept, and count what is. Raises StoreError,
+    Stopping.
+    """
     sweeper = _Sweeper(driver.replica.state.history, now_ms)
-    high, gone = b"\xff", 0
+    high, swept = b"\xff", Swept()
     while rows := await driver.store.past(b"", high, step):
         high = rows[-1][0]
-        surplus = [key for key, _ in rows if sweeper.is_surplus(key)]
-        if surplus:
-            await driver.store.forget_past(surplus)
-            gone += len(surplus)
+        surplus = []
+        for key, record in rows:
+            if sweeper.is_surplus(key):
+                surplus.append(key)
+            else:
+                swept.count(key, record)
+        await _forget(driver, surplus)
+        swept.gone += len(surplus)
+    driver.store.past_use.found(swept.versions, swept.size)
+    return swept
+
+
+async def _trim(driver: Driver, oldest: tuple[bytes, int]) -> int:
+    """Take the oldest off the record, see :meth:`Swept.oldest`; gives how many went."""
+    age, left = oldest
+    high, gone, use = b"\xff", 0, driver.store.past_use
+    while rows := await driver.store.past(b"", high, SWEEP_ROWS):
+        high = rows[-1][0]
+        surplus = []
+        for key, record in rows:
+            size, of = len(key) + len(record), _age_of(key)
+            if of < age or (of == age and left > 0):
+                left -= size * (of == age)
+                surplus.append(key)
+                use.found(use.versions - 1, use.size - size)
+        await _forget(driver, surplus)
+        gone += len(surplus)
     return gone
+
+
+async def _forget(driver: Driver, keys: list[bytes]) -> None:
+    if keys:
+        await driver.store.forget_past(keys)
 
 
 class _Sweeper:

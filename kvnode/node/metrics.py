@@ -93,6 +93,7 @@ def metrics_of(status: Mapping[str, Any]) -> list[Metric]:
     lags = {row["name"]: row["lag"] for row in peers if row["lag"] is not None}
     equal = {row["name"]: row["equal_at"] / 1000 for row in peers if row["equal_at"] is not None}
     diverged = {row["name"]: False for row in peers} | {row["name"]: True for row in peers if row["diverged"]}
+    history = status["history"]
     kinds = Counter(row["kind"] for row in status["reports"])
     return [
         gauge("kvnode_info", "Always 1; the labels tell who this is.", {_info(status): 1}),
@@ -108,6 +109,9 @@ def metrics_of(status: Mapping[str, Any]) -> list[Metric]:
         gauge(
             "kvnode_peer_diverged", "Whether the peer knows the same and holds something else.", _by("peer", diverged)
         ),
+        gauge("kvnode_history_versions", "Versions of the past on record, about.", history["versions"]),
+        gauge("kvnode_history_bytes", "What they take, about.", history["bytes"]),
+        counter("kvnode_history_dropped_total", "Versions that went for lack of room.", history["dropped"]),
         gauge("kvnode_reports", "Reports that nobody has resolved yet.", _by("kind", kinds)),
         gauge("kvnode_store_healthy", "Whether the store takes writes.", store["state"] == "ok"),
         gauge("kvnode_store_doubted", "Whether it lost something that no peer has made up for yet.", store["doubted"]),

@@ -142,7 +142,7 @@ class Node:
             if self.config.data_dir is not None:
                 tasks.start_soon(Scrubber(self.driver).run)
             tasks.start_soon(keep_leases, self.driver, system_clock, self.clients.stale)
-            tasks.start_soon(keep_swept, self.driver)
+            tasks.start_soon(keep_swept, self.driver, self.config.limits.max_history_bytes)
             tasks.start_soon(keep_partitions, self.driver, system_clock)
             serve = partial(self._accept, max_connections=self.config.limits.max_connections)
             for listener in self._listeners:

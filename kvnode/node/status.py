@@ -55,6 +55,7 @@ def status_of(replica: Replica, store: Writer, reports: Reports, peers: Sequence
             "commits": store.commits,
             "failures": store.failures,
         },
+        "history": store.past_use.row(),
         "reports": [asdict(row) for row in reports],
     }
 

@@ -20,6 +20,7 @@ from kvnode.core.effects import Persist
 from kvnode.store.base import Batch, StoreError
 
 from .errors import Stopping
+from .pastuse import PastUse
 
 MERGE_ABOVE: Final = 64
 """So many gathered transactions are merged to one."""
@@ -88,6 +89,7 @@ class Writer:
         self.commits = 0
         self.rows = 0
         self.failures = 0
+        self.past_use: Final = PastUse()
 
     async def backup(self) -> BinaryIO:
         """A copy of what is stored, see :meth:`kvnode.store.base.Store.backup`. Raises StoreError, Stopping."""
@@ -117,6 +119,7 @@ class Writer:
     def add(self, persist: Persist) -> None:
         """Have it stored, behind everything before it."""
         self._pending.append(persist)
+        self.past_use.add(persist.past)
         self._wake.set()
 
     async def _call(self, do: Callable[[], T]) -> T:

@@ -44,7 +44,19 @@ def selectors(expr: str) -> Iterator[Any]:
                 todo.append(inner)
 
 
-@pytest.mark.parametrize("expr", [rule["expr"] for rule in ALERTS] + [target["expr"] for target in TARGETS])
+EXPRESSIONS = [rule["expr"] for rule in ALERTS] + [target["expr"] for target in TARGETS]
+
+
+@pytest.mark.parametrize("expr", EXPRESSIONS)
+def test_counters_are_counted_and_gauges_are_measured(expr: str) -> None:
+    for function, metric in re.findall(r"(\w+)\((kvnode_\w+)", expr):
+        if function in ("rate", "irate", "increase"):
+            assert metric.endswith("_total"), f"{function} is for counters"
+        elif function in ("delta", "deriv", "idelta"):
+            assert not metric.endswith("_total"), f"{function} is for gauges"
+
+
+@pytest.mark.parametrize("expr", EXPRESSIONS)
 def test_expressions_speak_of_metrics_that_there_are(expr: str) -> None:
     metrics = documented()
     found = list(selectors(expr))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from kvnode.client import ABSENT, CasFailed, Client, History, Put, Recorded, Refused
@@ -11,10 +13,10 @@ from kvnode.client.inspection import sibling_of
 from kvnode.codec.values import pack
 from kvnode.core.effects import Change as CoreChange
 from kvnode.core.effects import Persist
-from kvnode.core.history import read_past
-from kvnode.core.path import Path
+from kvnode.core.history import read_past, row_key
+from kvnode.core.path import Path, path_key
 from kvnode.core.ticks import Dot
-from kvnode.node.history import MOST_ROWS, sweep
+from kvnode.node.history import HISTORY_FULL, MOST_ROWS, Swept, keep_swept, keep_within, sweep
 from kvnode.testing.served import ServedNode, served_client
 
 pytestmark = pytest.mark.anyio
@@ -149,7 +151,7 @@ async def test_since() -> None:
 
 
 async def _swept(node: ServedNode, days: float = 0.0, step: int = 3) -> int:
-    return await sweep(node.driver, node.clock().wall + int(days * 86_400_000), step=step)
+    return (await sweep(node.driver, node.clock().wall + int(days * 86_400_000), step=step)).gone
 
 
 async def test_a_sweep_takes_away_what_nobody_asks_for_any_more() -> None:
@@ -179,3 +181,70 @@ async def test_what_a_writer_had_seen_as_text() -> None:
         assert several.knowing == "a:12, b:3"
         assert Recorded(version, {A: 12, "a~fedcba9876543210": 3}).knowing == f"{A}:12, a~fedcba9876543210:3"
         assert Recorded(version, {}).knowing == ""
+
+
+# -- the bound of all of it ------------------------------------------------------------------------------------
+
+
+async def _within(node: ServedNode, max_bytes: int) -> None:
+    await keep_within(node.driver, max_bytes, node.clock().wall)
+
+
+async def test_above_the_bound_the_oldest_goes_and_that_is_reported() -> None:
+    async with served_client() as (node, kv):
+        use, name = node.driver.store.past_use, node.driver.replica.name
+        await keep(kv)
+        for path in ("x.a", "x.b"):
+            for n in range(11):
+                await kv.set(path, n)
+        await _within(node, 1 << 20)
+        whole = use.size
+        assert (use.versions, use.dropped) == (20, 0)
+        await _within(node, whole)
+        assert (use.versions, node.driver.reports.get(HISTORY_FULL, name)) == (20, None)
+        await _within(node, whole - 1)
+        assert use.dropped == 20 - use.versions > 0
+        assert whole * 0.75 < use.size <= (whole - 1) * 0.9
+        left = [values((await kv.history(path)).past) for path in ("x.a", "x.b")]
+        assert sum(map(len, left)) == use.versions
+        report = node.driver.reports.get(HISTORY_FULL, name)
+        assert report is not None
+        assert f"the {use.dropped} oldest versions went" in report.text
+        assert node.driver.status()["history"] == {"versions": use.versions, "bytes": use.size, "dropped": use.dropped}
+        await _within(node, whole)
+        assert node.driver.reports.get(HISTORY_FULL, name) is None
+
+
+def test_what_is_older_goes_first() -> None:
+    swept = Swept()
+    for minute, size in ((7, 300), (5, 100), (6, 200)):
+        place = (minute << 32).to_bytes(8, "big") + bytes(8)
+        key = row_key(path_key(("x",)), place)
+        swept.count(key, bytes(size - len(key)))
+    ages = [n.to_bytes(4, "big") for n in (5, 6, 7)]
+    assert (swept.versions, swept.size) == (3, 600)
+    assert [swept.oldest(size) for size in (50, 100, 101, 300, 600)] == [
+        (ages[0], 50),
+        (ages[0], 100),
+        (ages[1], 1),
+        (ages[1], 200),
+        (ages[2], 300),
+    ]
+
+
+async def test_a_node_keeps_to_the_bound_by_itself() -> None:
+    async with served_client() as (node, kv), anyio.create_task_group() as tasks:
+        use = node.driver.store.past_use
+        tasks.start_soon(keep_swept, node.driver, 5_000)
+        await keep(kv, versions=10_000)
+        with anyio.fail_after(60):
+            while not use.dropped:
+                await kv.set("x.a", "x" * 100)
+            await use_falls_below(node, 5_000)
+        tasks.cancel_scope.cancel()
+
+
+async def use_falls_below(node: ServedNode, size: int) -> None:
+    """What is counted after the versions went."""
+    while (await sweep(node.driver, node.clock().wall)).size > size:
+        await anyio.lowlevel.checkpoint()

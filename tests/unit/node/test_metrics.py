@@ -83,6 +83,7 @@ def status(**more: Any) -> dict[str, Any]:
         "quarantine": 0,
         "store": {"state": "ok", "error": None, "doubted": False, "pending": 0, "commits": 12, "failures": 0},
         "reports": [],
+        "history": {"versions": 5, "bytes": 700, "dropped": 2},
         "counters": {"scrubbed_rows": 300, "store_faults": 1, "memory_faults": 0},
     }
     return base | more
@@ -96,6 +97,7 @@ def test_a_healthy_node() -> None:
     assert reasons_not_ready(status()) == []
     lines = samples(status())
     assert 'kvnode_info{node="attic",cluster="home",session="00ff"} 1' in lines
+    assert {"kvnode_history_bytes 700", "kvnode_history_versions 5", "kvnode_history_dropped_total 2"} <= set(lines)
     assert {"kvnode_ready 1", "kvnode_entries 7", "kvnode_store_commits_total 12", "kvnode_members 2"} <= set(lines)
 
 
