@@ -9,9 +9,10 @@ import stat
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
-from sqlite3 import Connection
+from sqlite3 import Connection, connect
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from kvnode.core.entry import encode_record
 from kvnode.core.path import Path as KvPath
 from kvnode.core.ticks import Ticks
-from kvnode.store import logged, segments, sqlite
+from kvnode.store import logged, segments
 from kvnode.store.backup import copy_of_store, restore
 from kvnode.store.base import Batch, StoreDamaged, StoreError, StoreFull, StoreIOError
 from kvnode.store.check import check
@@ -29,8 +30,9 @@ from kvnode.store.files import LOG_FILES
 from kvnode.store.frames import EPOCH_BYTES, HEADER_BYTES, encode, read, scan, span_of
 from kvnode.store.logged import LOG_BYTES, LoggedStore, bound_of
 from kvnode.store.sqlite import FILE_NAME, SqliteStore
+from kvnode.store.tables import put_tally
 from kvnode.testing.store_contract import INC, OTHER, Held, persist, read_all, refused
-from tests.support.records import version
+from tests.support.records import path_of, version
 from tests.support.stores import copied, files_limited, names
 
 EPOCH = b"E" * EPOCH_BYTES
@@ -221,6 +223,35 @@ def test_a_bit_anywhere(master: Path, number: int, at: int, bit: int) -> None:
         found = held(bent)
         assert found.doubts or found == change(29)
         assert check(str(bent / FILE_NAME)).is_sound == (not found.doubts)
+
+
+def test_doubts_about_the_snapshot_are_answered_there(killed: Path) -> None:
+    """A commit that only went to the log would leave them to the next process."""
+    with closing(connect(killed / FILE_NAME)) as db, db:
+        assert db.execute("UPDATE rows SET record = x'00'").rowcount
+    store = loaded(killed)
+    commit(store, 31)
+    again = copied(killed, killed.parent / "again")
+    store.close()
+    assert held(again).doubts == ()
+
+
+def test_upkeep_answers_no_doubts(killed: Path) -> None:
+    """And loses nothing of what is told."""
+    log_of(killed, 0).unlink()
+    found = held(killed)
+    store = loaded(killed)
+    store.compact()
+    with store.backup() as backup:
+        (killed.parent / "backup").mkdir()
+        (killed.parent / "backup" / FILE_NAME).write_bytes(backup.read())
+    assert held(copied(killed, killed.parent / "again")).doubts == tuple(
+        line.replace("killed", "again") for line in found.doubts
+    )
+    store.close()
+    assert held(killed) == found
+    of_backup = held(killed.parent / "backup")
+    assert (of_backup.rows, of_backup.doubts) == (found.rows, found.doubts)
 
 
 @pytest.mark.parametrize("gone", [(0,), (1,), (0, 1)])
@@ -421,25 +452,27 @@ def half_done(killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert store._snapshot._db is not None
     store._snapshot._db.execute("PRAGMA cache_size = 1")
     taken: list[Path] = []
-    put_tally = sqlite.put_tally
 
     def kill(db: Connection, tally: Tally) -> None:
-        taken.append(copied(killed, tmp_path / "half"))
+        taken.append(copied(killed, tmp_path / f"half{len(taken)}"))
         put_tally(db, tally)
 
-    rows = {version(n).key: encode_record((version(n),)) for n in range(31, 131)}
-    store.commit([persist(31, rows, {INC: Ticks.upto(130)})])
-    monkeypatch.setattr(sqlite, "put_tally", kill)
+    for first in (31, 431):
+        rows = {version(n).key: encode_record((version(n + first, path=path_of(n)),)) for n in range(400)}
+        store.compact()
+        before = (killed / FILE_NAME).read_bytes()
+        store.commit([persist(first, rows, {INC: Ticks.upto(first + 399)})])
+    monkeypatch.setattr("kvnode.store.sqlite.put_tally", kill)
     store.compact()
     store.close()
     assert (taken[0] / f"{FILE_NAME}-journal").stat().st_size
-    assert (taken[0] / FILE_NAME).read_bytes() != (killed / FILE_NAME).read_bytes()
+    assert (taken[0] / FILE_NAME).read_bytes() != before
     return taken[0]
 
 
 def test_a_transaction_that_was_not_completed_is_undone(half_done: Path, killed: Path) -> None:
     assert held(half_done) == held(killed)
-    assert len(held(half_done).rows) == len(change(30).rows) + 100
+    assert len(held(half_done).rows) == len(change(30).rows) + 400
 
 
 def test_a_look_at_it_changes_nothing(half_done: Path, killed: Path, tmp_path: Path) -> None:
