@@ -58,10 +58,6 @@ class Acks:
         held = self.processes.current(name)
         return held is not None and held.known.has(dot.inc, dot.tick)
 
-    def highest(self, inc: Incarnation) -> int:
-        """The highest tick of `inc` that anybody is known to hold."""
-        return max((held.known[inc].highest for _, of in self.processes.items() for held in of), default=0)
-
     # -- sending ---------------------------------------------------------------------------------------------
 
     def introduce(self, link: Link, now: Now) -> None:
@@ -109,37 +105,58 @@ class Acks:
             self.grown((), now)
         due = [k for k in self._links.values() if k.ack_at is not None and k.ack_at <= now.mono]
         self.beat += bool(due)
-        for link in due:
-            self._flush(link, now)
+        if due:
+            own = self._own(now)
+            for link in due:
+                self._flush(link, own, now)
         return cleared
 
-    def _flush(self, link: Link, now: Now) -> None:
+    def _flush(self, link: Link, own: Held, now: Now) -> None:
         link.ack_at = None
-        states = [s for key, telling in link.tell.items() if (s := self._state_of(link, key, telling.changed, now))]
-        link.tell = {}
+        tell, link.tell = link.tell, {}
+        states = []
+        for process, telling in tell.items():
+            held = own if process[1] == own.session else self.processes.find(process)
+            if held is not None:
+                states.append(self._state_of(link, process, held, telling.changed, now))
         if states:
             self._send(link, Ack(tuple(states)))
 
-    def _state_of(self, link: Link, key: Process, changed: set[Incarnation] | None, now: Now) -> AckState | None:
-        name, session = key
-        if key == (self._state.name, self._state.session):
-            mine = tuple(sorted((k.name, k.session) for k in self._links.values() if k.introduced))
-            durable, closed = self._state.durable, self._state.durable_marks
-            held = Held(session, self.processes.born, now.mono, None, durable, closed, mine, self.beat)
-        else:
-            found = self.processes.find(key)
-            if found is None:
-                return None
-            held = found
-        told = link.told.setdefault(key, Told())
+    def _own(self, now: Now) -> Held:
+        """This process, like those of others."""
+        state = self._state
+        links = tuple(sorted((k.name, k.session) for k in self._links.values() if k.introduced))
+        born = self.processes.born
+        return Held(state.session, born, now.mono, None, state.durable, state.durable_marks, links, self.beat)
+
+    def _state_of(
+        self, link: Link, process: Process, held: Held, changed: set[Incarnation] | None, now: Now
+    ) -> AckState:
+        told = link.told.setdefault(process, Told())
         ranges, as_digest = self._ranges(link, told, held.known, changed)
-        marks_there = tuple(sorted(held.marks))
-        new_marks = None if marks_there == told.marks else marks_there
-        new_links = None if held.links == told.links else held.links
-        told.marks, told.links = marks_there, held.links
+        closed = tuple(sorted(held.marks)) if held.marks else ()
+        new_marks = None if closed == told.marks else closed
+        told.marks = closed
+        links = self._links_to_tell(link, process, held, told, now)
         age = max(now.mono - held.alive, 0)
         born = max(now.mono - held.born, 0) if changed is None else None
-        return AckState(name, session, held.beat, ranges, new_marks, new_links, as_digest, age, born)
+        return AckState(*process, held.beat, ranges, new_marks, links, as_digest, age, born)
+
+    def _links_to_tell(
+        self, link: Link, process: Process, held: Held, told: Told, now: Now
+    ) -> tuple[Process, ...] | None:
+        """A process's links, if they are not as last told. Where links come up one after the other, as when a cluster
+        starts, they are told together: what a peer does not know of saves it a copy at most. A lost one cannot wait.
+        """
+        if held.links == told.links:
+            return None
+        due = told.links_at + self._state.limits.links_delay_ms
+        if told.links is not None and now.mono < due and not set(told.links) - set(held.links):
+            link.tell[process] = Telling(set())
+            link.ack_at = due if link.ack_at is None else min(link.ack_at, due)
+            return None
+        told.links, told.links_at = held.links, now.mono
+        return held.links
 
     def _ranges(
         self, link: Link, told: Told, of: Known, changed: set[Incarnation] | None
@@ -171,23 +188,32 @@ class Acks:
             self._own_name(known, ack.session)
         changed = {inc for inc, ticks in known.items() if held.known.union(inc, ticks)}
         fresh, spoke = ack.beat > held.beat, self.processes.current(ack.name)
+        direct = ack.name == link.name and ack.session == link.session
+        self._take_links(ack, held, direct=direct)
         if fresh:
             held.beat = ack.beat
-            held.links = held.links if ack.links is None else ack.links
             self.processes.lives(ack.name, held, lived, now)
-        direct = ack.name == link.name and ack.session == link.session
         new_marks = held.marks if ack.marks is None or not (fresh or direct) else frozenset(ack.marks)
         news = bool(changed) or new_marks != held.marks
         held.marks = new_marks
-        if not (news or fresh):
-            return False
         if direct:
             self._direct(link, held, changed, now)
+        if not (news or fresh):
+            return False
         self._adopt(ack.name, held)
+        process = (ack.name, ack.session)
         for other in self._links.values():
-            if other is not link and other.introduced:
+            if process not in other.links and other is not link and other.introduced:
                 self._tell(other, ack.name, held, changed, now)
         return news or self.processes.current(ack.name) is not spoke
+
+    def _take_links(self, ack: AckState, held: Held, *, direct: bool) -> None:
+        """What a process says of its links itself counts; what others say, if they heard it later than what is held."""
+        if ack.links is None or (not direct and ack.beat < held.links_beat):
+            return
+        process = (ack.name, ack.session)
+        if direct or not any((link.name, link.session) == process for link in self._links.values()):
+            held.links, held.links_beat = ack.links, ack.beat
 
     def heard(self, link: Link, now: Now) -> None:
         """The process at the other end of this link said something."""

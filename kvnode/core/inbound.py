@@ -190,7 +190,7 @@ class Inbound:
         news = [self._acks.receive(link, state, now) for state in message.states]
         for state in message.states:
             for inc in state.known.keys() & self._state.counters.keys():
-                self._identity.claimed(inc, self._acks.highest(inc), now)
+                self._identity.claimed(inc, max(state.known[inc], default=1) - 1, now)
         if self._state.behind and not was_behind:
             self._rejoin(now)
         if any(_shows_progress(link, state) for state in message.states):

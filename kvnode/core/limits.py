@@ -27,6 +27,8 @@ class Limits:
     """Own acknowledgements are joined for this long."""
     relay_ack_delay_ms: int = 200
     """Acknowledgements of third parties are joined for this long."""
+    links_delay_ms: int = 1_000
+    """New links of a process are told to a peer no sooner than this after the last ones."""
     beat_ms: int = 10_000
     """A process shows that it lives by an acknowledgement at least this often."""
     retell_checks: int = 4

@@ -59,6 +59,7 @@ class Told:
     known: dict[Incarnation, Ticks] = field(default_factory=dict)
     marks: tuple[Incarnation, ...] | None = None
     links: tuple[Process, ...] | None = None
+    links_at: int = 0
 
 
 @dataclass(slots=True)
@@ -87,6 +88,10 @@ class Link:
     """The peer's known as its digest told it: what its first acknowledgements refer to."""
     resolving: Known | None = None
     """The estimate while buckets of the peer's digest are still asked for."""
+    asks: int = 0
+    """Questions for buckets that the peer has yet to answer."""
+    late_answers: int = 0
+    """So many of these are about a digest that another one has replaced."""
     seq_out: int = 0
     seq_in: int = 0
     window: int = 0
@@ -163,6 +168,8 @@ class Link:
     def linked_to(self, processes: Iterable[Process]) -> frozenset[Process]:
         """The peer's own links are these; gives those that are no longer among them."""
         had, self.links = self.links, frozenset(processes)
+        if had == self.links:
+            return frozenset()
         self.near = frozenset(name for name, _ in self.links)
         return had - self.links
 

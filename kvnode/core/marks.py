@@ -21,6 +21,7 @@ ALL: Final = frozenset(
         "session-superseded-midway",
         "session-restarted",
         "session-held",
+        "digest-overtaken",
         "settle-differs",
         "settle-drop",
         "settle-restore",

@@ -35,6 +35,8 @@ class Held:
     marks: frozenset[Incarnation] = frozenset()
     links: tuple[Process, ...] = ()
     beat: int = -1
+    links_beat: int = -1
+    """The beat at which it had these links."""
 
 
 class Processes:

@@ -101,6 +101,9 @@ class Sync:
         known = self._state.known
         recent = read_ranges(message.recent)
         link.digests_in += 1
+        link.late_answers = link.asks
+        # What was acknowledged in terms of the digest before would claim too much in terms of this one.
+        link.early_acks = [state for state in link.early_acks if not state.as_digest]
         link.held = message.hold
         if link.sending is not None:
             marks.hit("session-restarted")
@@ -120,7 +123,22 @@ class Sync:
             self.send_digest(link, now, lost=True)
         else:
             marks.hit("digest-buckets")
-            self._send(link, DigestAsk())
+            self._ask(link, None)
+
+    def _ask(self, link: Link, buckets: tuple[int, ...] | None) -> None:
+        link.asks += 1
+        self._send(link, DigestAsk(buckets))
+
+    def _is_answered(self, link: Link) -> bool:
+        """An answer came; says whether it is about the peer's last digest. Answers come in the order of the asks."""
+        if not link.asks:
+            return False
+        link.asks -= 1
+        if link.late_answers:
+            marks.hit("digest-overtaken")
+            link.late_answers -= 1
+            return False
+        return link.resolving is not None
 
     def on_ask(self, link: Link, message: DigestAsk, now: Now) -> None:
         """Answer from known as the digest told it: acknowledgements that are under way refer to exactly that."""
@@ -134,8 +152,9 @@ class Sync:
 
     def on_buckets(self, link: Link, message: DigestBuckets, now: Now) -> None:
         """Buckets with equal hashes are as ours; the others are asked for in full."""
-        if link.resolving is None or len(message.hashes) != _BUCKETS:
+        if not self._is_answered(link) or len(message.hashes) != _BUCKETS:
             return
+        assert link.resolving is not None
         mine = _bucketed(self._state.known)
         differing = tuple(i for i, bucket in enumerate(mine) if bucket.hash() != message.hashes[i])
         for i, bucket in enumerate(mine):
@@ -143,14 +162,15 @@ class Sync:
                 for inc, ticks in bucket.map.items():
                     link.resolving.union(inc, ticks)
         if differing:
-            self._send(link, DigestAsk(differing))
+            self._ask(link, differing)
         else:
             self.resolved(link, link.resolving, now)
 
     def on_parts(self, link: Link, message: DigestParts, now: Now) -> None:
         """The differing buckets: the estimate is complete."""
-        if link.resolving is None:
+        if not self._is_answered(link):
             return
+        assert link.resolving is not None
         for inc, ticks in read_ranges(message.known).items():
             link.resolving.union(inc, ticks)
         self.resolved(link, link.resolving, now)
@@ -280,9 +300,12 @@ class Sync:
 
     def _hears(self, link: Link, origin: str, source: Link) -> bool:
         """Whether a peer probably hears a change without us: from its origin, or from whom we have it. Someone who is
-        catching up comes to several peers at once, before they can have told one another.
+        catching up comes to several peers at once, before they can have told one another. (A partial replica may come
+        to us alone; and as nobody waits for it, what reaches it late no longer tells what it superseded.)
         """
-        return origin == link.name or not source.end_got or not link.near.isdisjoint((origin, source.name))
+        if not source.end_got and not link.partial:
+            return True
+        return origin == link.name or not link.near.isdisjoint((origin, source.name))
 
     def _leave(self, link: Link, version: Version, now: Now) -> None:
         if link.partial:  # what it acknowledges does not tell what it lacks

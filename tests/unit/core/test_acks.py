@@ -384,3 +384,28 @@ def test_words_of_any_size_do_no_harm(state: AckState) -> None:
     net.run()
     assert net["A"].ackers(dot) == {"B"}
     assert net.converged()
+
+
+def test_links_that_come_up_together_are_told_together() -> None:
+    """Or the start of a full mesh costs the fourth power of its size in bytes."""
+    names = "ABCDEFGH"
+    net = Net(*names)
+    for at, name in enumerate(names):
+        for other in names[at + 1 :]:
+            net.link(name, other)
+            net.run(20)
+    told = [state.links or () for *_, message in net.log if isinstance(message, Ack) for state in message.states]
+    assert sum(map(len, told)) <= 2 * len(names) ** 3
+    net.run(2 * net.limits.links_delay_ms)
+    held = [net[a].acks.processes.current(b) for a in names for b in names if a != b]
+    assert all(h is not None and len(h.links) == len(names) - 1 for h in held)
+
+
+def test_a_lost_link_is_told_at_once() -> None:
+    """What its ends no longer hear from one another others have to relay."""
+    net = linked(*"ABC", mesh=True)
+    net.run(10_000)
+    net.cut("A", "C")
+    net.run(50)
+    (held,) = net["B"].acks.processes.of("A")
+    assert [name for name, _ in held.links] == ["B"]

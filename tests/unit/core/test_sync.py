@@ -23,7 +23,7 @@ from kvnode.core.messages import (
 from kvnode.core.ticks import Dot, Incarnation, Ticks, incarnation
 from tests.support.nets import dots_sent, kinds, linked_pair, relink
 from tests.support.replicas import Net
-from tests.support.strangers import Stranger, version
+from tests.support.strangers import Stranger, Z, version
 
 SMALL = Limits(chunk_bytes=200, window_bytes=500)
 
@@ -162,6 +162,39 @@ def test_answers_that_nobody_asked_for_are_ignored() -> None:
     stranger.send(DigestBuckets((1,) * 64), DigestBuckets(()), DigestParts((1,), {incarnation("Z", 1): (1, 9)}))
     assert not stranger.is_cut
     assert dict(net["A"].known.map) == before
+
+
+def test_answers_about_a_digest_that_was_replaced_are_ignored() -> None:
+    """Both digests need the buckets. Taken for the second one, the first one's would resolve it half."""
+    net = Net("A")
+    net.write("A", "x", 1)
+    stranger = Stranger(net, "A", dialled=True)
+    link = net["A"].links[stranger.link]
+    empty, other = DigestBuckets((0,) * 64), DigestBuckets((1,) * 64)
+    stranger.send(Digest({}, 5), Digest({}, 6))
+    stranger.send(empty)
+    assert link.est is None
+    assert len(stranger.took(DigestAsk)) == 2
+    stranger.send(other)
+    (parts,) = [ask for ask in stranger.took(DigestAsk) if ask.buckets is not None]
+    assert len(parts.buckets or ()) == 64
+    stranger.send(DigestParts(parts.buckets or (), {Z: (1, 3)}))
+    assert link.est is not None
+    assert link.est[Z] == Ticks.upto(2)
+
+
+def test_what_was_acknowledged_before_a_digest_does_not_refer_to_it() -> None:
+    """It said: all that my digest listed is on disk. The next digest lists more than that."""
+    net = Net("A")
+    net.write("A", "x", 1)
+    stranger = Stranger(net, "A")
+    inc = net["A"].state.inc
+    assert inc is not None
+    stranger.send(Digest({}, 5), Ack((AckState(stranger.name, stranger.session, 1, {}, (), (), True),)))
+    stranger.send(Digest({i: t.bounds for i, t in net["A"].known.map.items()}, 0))
+    held = net["A"].acks.processes.current(stranger.name)
+    assert held is not None
+    assert not held.known.has(inc, 1)
 
 
 def test_a_digest_replaces_every_estimate() -> None:
