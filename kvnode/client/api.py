@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random as _random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import lru_cache
@@ -161,11 +161,13 @@ class Client:
         depth: int | None = None,
         *,
         type: type[V] | None = None,
+        types: Mapping[str, Any] | None = None,
     ) -> LiveMirror[V]:
         """What :meth:`watch` would tell, held in memory, see :mod:`.live`. With `type` (a dataclass, a class of
-        msgspec, ``float``, ``list[str]`` ...) each value is converted to it.
+        msgspec, ``float``, ``list[str]`` ...) each value is converted to it; `types` has others, by patterns of paths.
         """
-        return LiveMirror(self, self._session, _scope(path, pattern, depth), type)
+        patterns = {Pattern(text): found for text, found in (types or {}).items()}
+        return LiveMirror(self, self._session, _scope(path, pattern, depth), type, patterns)
 
     async def conflicts(self, path: Path | str = ROOT) -> list[Reading]:
         """The entries at and below `path` where concurrent versions stand side by side."""

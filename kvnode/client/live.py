@@ -8,14 +8,20 @@
         async for update in home:
             print(update.path, update.value)
 
+Values of different kinds have types by pattern, and several of them together make an object::
+
+    async with kv.mirror("home", types={"home.+.temp": float, "home.+.lamp": Lamp}) as home:
+        room = home.view("home.attic", Room)     # Room(temp=21.5, lamp=Lamp(on=True)): fields are elements
+
 It is complete when its block is entered, survives broken connections as a watch does, and what it holds is bounded by
 the subtree: of several changes of a path that nobody has read yet, the newest stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import anyio
@@ -35,7 +41,8 @@ if TYPE_CHECKING:
     from .api import Client
 
 V = TypeVar("V")
-_PLAIN: Final = (bytes, Path)
+W = TypeVar("W")
+_PLAIN: Final = (bytes, datetime)
 """Types of values that are stored as they are, beside those of JSON."""
 
 
@@ -80,11 +87,14 @@ class _Feed(WatchStream):
 class LiveMirror(Generic[V]):
     """See the module's text. Made by :meth:`Client.mirror`; to be used as ``async with``. Paths are whole paths."""
 
-    def __init__(self, client: Client, session: Session, scope: Scope, type: type[V] | None) -> None:
+    def __init__(
+        self, client: Client, session: Session, scope: Scope, type: type[V] | None, types: Mapping[Pattern, Any]
+    ) -> None:
         self._client: Final = client
         self._scope: Final = scope
         self._pattern: Final = None if scope.pattern is None else Pattern(scope.pattern)
         self._type: Final = type
+        self._types: Final = sorted(types.items(), key=lambda item: item[0].fixed, reverse=True)
         self._feed: Final = _Feed(session, scope, self._take)
         self._values: dict[Path, V | Unfit] = {}
         self._readings: dict[Path, Change] = {}
@@ -129,6 +139,23 @@ class LiveMirror(Generic[V]):
         """Who wrote the value at a path, when, and so on. Raises KeyError if there is none."""
         return self._readings[_path_of(path)]
 
+    def view(self, path: Path | str, type: type[W]) -> W:
+        """What is at and below `path` now as one object of `type`, whose fields are named like the elements. A field
+        that is a class itself has what is further below. Raises Refused (``bad_value``) if something is not of its
+        type, or missing.
+        """
+        top = _path_of(path)
+        tree: dict[Any, Any] = {}
+        for where, reading in self._readings.items():
+            if where.is_below(top) and where != top:
+                _put(tree, where[len(top) :], reading.value)
+        own = self._readings.get(top)
+        found = own.value if own is not None and not tree else tree
+        try:
+            return msgspec.convert(found, type)
+        except msgspec.ValidationError as err:
+            raise refused("bad_value", f"{top}: {_lowered(err)}") from None
+
     def __contains__(self, path: Path | str) -> bool:
         return _path_of(path) in self._values
 
@@ -157,11 +184,11 @@ class LiveMirror(Generic[V]):
 
     async def set(self, path: Path | str, value: V, **options: Any) -> Written:
         """Write a value, see :meth:`Client.set` for the options; when this returns the mirror shows it, or what
-        somebody wrote after it. Raises Refused for a path that the mirror does not cover, Unavailable if it does not
-        hear of the write within `timeout`, and what :meth:`Client.set` raises.
+        somebody wrote after it. Raises Refused for a path that the mirror does not cover or a value that is not of the
+        path's type, Unavailable if it does not hear of the write within `timeout`, and what :meth:`Client.set` raises.
         """
         where = self._covered(path)
-        plain = value if self._type is None else msgspec.to_builtins(value, builtin_types=_PLAIN)
+        plain = self._plain(where, value)
         with self._following(where):
             return await self._seen(where, await self._client.set(where, plain, **options), options)
 
@@ -171,6 +198,22 @@ class LiveMirror(Generic[V]):
         with self._following(where):
             written = await self._client.delete(where, **options)
             return written if where not in self else await self._seen(where, written, options)
+
+    def _type_at(self, path: Path) -> Any:
+        """The type of values at a path, None for any: of several patterns the one with most fixed elements decides."""
+        return next((type for pattern, type in self._types if pattern.matches(path)), self._type)
+
+    def _plain(self, path: Path, value: Any) -> Any:
+        """A value as it is stored. Raises Refused if it would not come back as what it is."""
+        type = self._type_at(path)
+        if type is None:
+            return value
+        try:
+            plain = value if isinstance(value, Path) else msgspec.to_builtins(value, builtin_types=_PLAIN)
+            msgspec.convert(plain, type)
+        except (msgspec.ValidationError, TypeError) as err:
+            raise refused("bad_value", f"{path}: {_lowered(err)}") from None
+        return plain
 
     def _covered(self, path: Path | str) -> Path:
         where = _path_of(path)
@@ -241,18 +284,38 @@ class LiveMirror(Generic[V]):
             self._readings.pop(path, None)
             self._updates.put([Update(path, ABSENT, change)], 0)
             return
-        value = self._convert(change.value)
+        value = self._convert(path, change.value)
         self._values[path] = value
         self._readings[path] = change
         self._updates.put([Update(path, value, change)], 0)
 
-    def _convert(self, value: Any) -> V | Unfit:
-        if self._type is None:
+    def _convert(self, path: Path, value: Any) -> V | Unfit:
+        type = self._type_at(path)
+        if type is None:
             return cast("V", value)
         try:
-            return msgspec.convert(value, self._type)
+            return cast("V", msgspec.convert(value, type))
         except msgspec.ValidationError as err:
-            return Unfit(value, str(err)[:1].lower() + str(err)[1:])
+            return Unfit(value, _lowered(err))
+
+
+def _lowered(err: Exception) -> str:
+    return str(err)[:1].lower() + str(err)[1:]
+
+
+def _put(tree: dict[Any, Any], path: Sequence[str | int], value: Any) -> None:
+    """Enter a value below its elements; what is below an entry goes before the entry's own value."""
+    for element in path[:-1]:
+        below = tree.get(element)
+        if not isinstance(below, _Below):
+            tree[element] = below = _Below()
+        tree = below
+    if not isinstance(tree.get(path[-1]), _Below):
+        tree[path[-1]] = value
+
+
+class _Below(dict[Any, Any]):
+    """What is below a path, as opposed to a map that is the value there."""
 
 
 def _path_of(path: Path | str) -> Path:

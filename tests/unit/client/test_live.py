@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import anyio
 import msgspec
@@ -24,6 +25,16 @@ pytestmark = pytest.mark.anyio
 class Lamp:
     on: bool
     level: int = 100
+
+
+class Event(msgspec.Struct):
+    time: datetime
+    data: bytes
+
+
+class Room(msgspec.Struct):
+    temp: float
+    lamp: Lamp
 
 
 class Range(msgspec.Struct):
@@ -92,6 +103,60 @@ async def test_values_have_the_type_that_was_asked_for() -> None:
         async with kv.mirror("limits", type=float) as numbers:
             await numbers.set("limits.y", 3)
             assert isinstance(numbers["limits.y"], float)
+
+
+async def test_what_is_not_of_the_type_is_not_written() -> None:
+    async with served_client() as (_, kv), kv.mirror("home", type=float) as home:
+        with pytest.raises(Refused, match=r"home\.x: expected `float`, got `str`"):
+            await home.set("home.x", "warm")  # type: ignore[arg-type]  # that is the point
+        with pytest.raises(Refused, match=r"home\.x: "):
+            await home.set("home.x", object())  # type: ignore[arg-type]
+        assert "home.x" not in home
+    async with served_client() as (_, kv), kv.mirror("at", type=Event) as events:
+        event = Event(datetime(2026, 1, 1, tzinfo=UTC), b"\x00")
+        await events.set("at.x", event)
+        assert events["at.x"] == event
+        assert (await kv.get("at.x")).value == {"time": event.time, "data": b"\x00"}, "times stay times"
+    async with served_client() as (_, kv), kv.mirror("way", type=Path) as ways:
+        await ways.set("way.x", Path.parse("a.b"))
+        assert ways["way.x"] == (await kv.get("way.x")).value == Path.parse("a.b")
+        assert isinstance((await kv.get("way.x")).value, Path)
+
+
+async def test_types_by_pattern() -> None:
+    types = {"home.#": str, "home.+.temp": float, "home.attic.temp": int, "home.+.lamp": Lamp}
+    async with served_client() as (_, kv), kv.mirror(types=types) as tree:
+        await kv.batch([Put("home.cellar.temp", 9), Put("home.attic.temp", 21), Put("home.note", "x"), Put("y", [1])])
+        await tree.set("home.cellar.lamp", Lamp(True))
+        await tree.set("home.hall.temp", 3)
+        assert tree["home.cellar.temp"] == 9.0
+        assert isinstance(tree["home.cellar.temp"], float)
+        assert isinstance(tree["home.attic.temp"], int)
+        assert tree["home.cellar.lamp"] == Lamp(True)
+        assert (tree["home.note"], tree["y"]) == ("x", [1])
+        with pytest.raises(Refused, match="expected `float`, got `str`"):
+            await tree.set("home.hall.temp", "cold")
+
+
+async def test_a_subtree_as_an_object() -> None:
+    async with served_client() as (_, kv), kv.mirror("home") as home:
+        await home.set("home.attic.temp", 21)
+        with pytest.raises(Refused, match=r"home\.attic: object missing required field `lamp`"):
+            home.view("home.attic", Room)
+        await home.set("home.attic.lamp", {"on": True})
+        assert home.view("home.attic", Room) == Room(21.0, Lamp(True))
+        await home.delete("home.attic.lamp")
+        await home.set("home.attic.lamp.level", 40)
+        await home.set("home.attic.lamp.on", False)
+        await home.set("home.attic", "its own value does not matter")
+        assert home.view("home.attic", Room) == Room(21.0, Lamp(False, 40)), "in one entry or several"
+        assert home.view("home.attic.temp", float) == 21.0
+        assert home.view("home", dict[str, Room]) == {"attic": Room(21.0, Lamp(False, 40))}
+        await home.set("home.attic.lamp", True)
+        assert home.view("home.attic", Room).lamp == Lamp(False, 40), "what is below goes before"
+        await home.set("home.attic.temp", "warm")
+        with pytest.raises(Refused, match=r"home\.attic: expected `float`, got `str` - at `\$.temp`"):
+            home.view("home.attic", Room)
 
 
 async def test_changes_come_one_by_one_and_a_slow_reader_sees_the_newest() -> None:
