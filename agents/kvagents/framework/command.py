@@ -12,14 +12,14 @@ import asyncclick as click
 from kvagents.framework import registry
 from kvagents.framework.agent import ROOT
 from kvagents.framework.config import Config, Problem
-from kvagents.framework.console import Console, PathParam, command, console_of
+from kvagents.framework.console import AgentGroup, Console, PathParam, command, console_of
 from kvagents.framework.overview import read_status
 from kvagents.framework.run import options_of, run_until_signal
 from kvnode.core.path import Path
 from kvnode.data.logs import set_up_logging
 
 
-class _Run(click.Group):
+class _Run(AgentGroup):
     """``kv agent run KIND``: a subcommand for each installed kind, loaded when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -64,7 +64,12 @@ def _command_of(name: str) -> click.Command:
             multiple=True,
             help="The node to talk to; more of them to fall back on.",
         ),
-        click.Option(["--log-level"], type=click.Choice(["debug", "info", "warning", "error"]), default="info"),
+        click.Option(
+            ["--log-level"],
+            type=click.Choice(["debug", "info", "warning", "error"]),
+            default="info",
+            help="What is logged, on standard error (default info).",
+        ),
     ]
     params += [click.Option([f"--{o.key}", o.key], metavar=o.metavar, help=f"{o.help}.") for o in kind.options]
     text = (
@@ -153,11 +158,12 @@ def _problem(problem: Problem) -> dict[str, Any]:
 
 _PATH: Final = PathParam()
 
-agent: Final = click.Group(
+agent: Final = AgentGroup(
     "agent",
     help="Agents connect field buses and services to the tree.",
+    examples=("kv agent run onewire house", "kv agent status"),
     commands={
-        "run": _Run("run", help="Run an agent in the foreground."),
+        "run": _Run("run", help="Run an agent in the foreground.", examples=("kv agent run onewire house",)),
         "list": command(
             "list",
             _list,
@@ -183,7 +189,7 @@ agent: Final = click.Group(
             "key, and exit code 1 if there are any.",
             examples=(
                 "kv agent check onewire house",
-                "kv agent check onewire house --file bindings.jsonl && kv load bindings.jsonl",
+                "kv agent check onewire house --file bindings.jsonl",
                 """kv agent check onewire house --entry 28:.67452301EF00 '{"dest": "home.attic.temp"}'""",
             ),
             params=(

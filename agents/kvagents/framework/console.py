@@ -79,6 +79,10 @@ class AgentCommand(click.Command):
                 formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
 
 
+class AgentGroup(AgentCommand, click.Group):
+    """A group of commands with examples at the end of its help."""
+
+
 def command(
     name: str,
     callback: Callable[..., Awaitable[Any]],

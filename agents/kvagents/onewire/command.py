@@ -8,7 +8,7 @@ import asyncclick as click
 
 from kvagents.framework.agent import ROOT
 from kvagents.framework.config import Config
-from kvagents.framework.console import PathParam, command, console_of
+from kvagents.framework.console import AgentGroup, PathParam, command, console_of
 from kvagents.onewire.agent import OneWire
 from kvagents.onewire.bus import ServerError, open_session
 from kvagents.onewire.config import DEFAULT_PORT, DEFAULT_SERVER, parse_server
@@ -113,9 +113,10 @@ async def _check(client: Client, path: Path, entry: dict[str, Any]) -> Expect:
         return ABSENT
 
 
-onewire: Final = click.Group(
+onewire: Final = AgentGroup(
     "onewire",
     help="The devices of 1-Wire buses, and entries for them.",
+    examples=("kv onewire scan", "kv onewire bind house 28.67452301EF00 home.attic.temp"),
     commands={
         "scan": command(
             "scan",
