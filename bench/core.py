@@ -16,6 +16,7 @@ import time
 import tracemalloc
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import blake2b
 
 import msgspec
@@ -30,8 +31,9 @@ from kvnode.core.replica import Replica
 ROUNDS_MS = 400
 """A row goes on for so long, in milliseconds of CPU, but for three rounds at least."""
 KEYS = 1_000
+ROUND = 100
+"""Operations in a round: few, so that some rounds are not interrupted."""
 LOADED = 100_000
-BATCH = 100
 VALUE = msgspec.msgpack.encode("x" * 100)
 BEGIN = Now(1_000, 1_700_000_000_000)
 
@@ -73,6 +75,9 @@ class Mesh:
         for name, node in self.nodes.items():
             node.set_addresses([f"{name}:1"], self.now)
         self.run(60_000)
+
+    def write(self, name: str, where: list[Path]) -> None:
+        self.nodes[name].propose([Change(path, VALUE, "me") for path in where], self.now)
 
     def collect(self, name: str) -> bool:
         """Take a node's effects; what it sends waits, encoded."""
@@ -132,33 +137,40 @@ def reference(bench: Bench) -> None:
     seen: dict[bytes, int] = {}
 
     def work() -> None:
-        for n in range(KEYS):
+        for n in range(ROUND):
             seen[blake2b(VALUE + n.to_bytes(2, "big"), digest_size=8).digest()] = len(seen)
 
-    bench.row("reference: a hash of 100 bytes into a dict", KEYS, work)
+    bench.row("reference: a hash of 100 bytes into a dict", ROUND, work)
 
 
 def puts(bench: Bench) -> None:
     """Writes at one node, alone and with peers that are offered each of them."""
     for peers, node, now in alone_and_linked():
-        here, fresh = paths(KEYS), new_paths()
+        turns = some(paths(KEYS))
 
-        def single(node: Replica = node, now: Now = now, here: list[Path] = here) -> None:
-            for path in here:
+        def single(node: Replica = node, now: Now = now, turns: Iterator[list[Path]] = turns) -> None:
+            for path in next(turns):
                 node.propose([Change(path, VALUE, "me")], now)
                 settle(node, now)
                 drain(node, now)
 
-        def batches(where: list[Path], node: Replica = node, now: Now = now) -> None:
-            for start in range(0, len(where), BATCH):
-                node.propose([Change(path, VALUE, "me") for path in where[start : start + BATCH]], now)
-                settle(node, now)
-                drain(node, now)
+        def batch(turns: Iterator[list[Path]], node: Replica = node, now: Now = now) -> None:
+            node.propose([Change(path, VALUE, "me") for path in next(turns)], now)
+            settle(node, now)
+            drain(node, now)
 
-        single()
-        bench.row(f"put, one at a time{peers}", KEYS, single)
-        bench.row(f"put, batches of {BATCH}{peers}", KEYS, lambda b=batches, h=here: b(h))
-        bench.row(f"put, batches of {BATCH}, new keys{peers}", KEYS, lambda b=batches, f=fresh: b(next(f)))
+        for _ in range(KEYS // ROUND):
+            batch(turns)
+        bench.row(f"put, one at a time{peers}", ROUND, single)
+        bench.row(f"put, batches of {ROUND}{peers}", ROUND, partial(batch, turns))
+        bench.row(f"put, batches of {ROUND}, new keys{peers}", ROUND, partial(batch, new_paths()))
+
+
+def some(all_of_them: list[Path]) -> Iterator[list[Path]]:
+    """The same paths over and over, as many as are in a round."""
+    while True:
+        for start in range(0, len(all_of_them), ROUND):
+            yield all_of_them[start : start + ROUND]
 
 
 def alone_and_linked() -> Iterator[tuple[str, Replica, Now]]:
@@ -175,12 +187,12 @@ def drain(node: Replica, now: Now) -> None:
 
 def new_paths() -> Iterator[list[Path]]:
     for n in range(1_000_000):
-        yield paths(KEYS, f"new{n}")
+        yield paths(ROUND, f"new{n}")
 
 
 def codec(bench: Bench) -> None:
     """Peer messages of one version and of many."""
-    for count in (1, BATCH):
+    for count in (1, ROUND):
         message = Versions(tuple(sample(count)))
         payload = peer.encode(7, message)
         many = KEYS // count
@@ -190,9 +202,9 @@ def codec(bench: Bench) -> None:
         bench.row(f"decode, {count} in a message", KEYS, lambda p=payload, n=many: [peer.decode(p) for _ in range(n)])
     (version,) = sample(1)
     record = encode_record((version,))
-    bench.row("record: encode", KEYS, lambda: [encode_record((version,)) for _ in range(KEYS)])
-    bench.row("record: decode", KEYS, lambda: [decode_record(record) for _ in range(KEYS)])
-    bench.row("fingerprint", KEYS, lambda: [fingerprint(version) for _ in range(KEYS)])
+    bench.row("record: encode", ROUND, lambda: [encode_record((version,)) for _ in range(ROUND)])
+    bench.row("record: decode", ROUND, lambda: [decode_record(record) for _ in range(ROUND)])
+    bench.row("fingerprint", ROUND, lambda: [fingerprint(version) for _ in range(ROUND)])
 
 
 def sample(count: int) -> list[Version]:
@@ -203,48 +215,53 @@ def sample(count: int) -> list[Version]:
 
 def receiving(bench: Bench) -> None:
     """Versions that come from another node: decoded, merged, offered on, stored."""
-    for count in (1, BATCH):
-        for what, below in (("overwritten", lambda: paths(KEYS)), ("new keys", new_paths().__next__)):
+    for count in (1, ROUND):
+        for what, turns in (("overwritten", some(paths(KEYS))), ("new keys", new_paths())):
             mesh = Mesh("A", "B", "C")
             waiting: list[tuple[int, bytes]] = []
 
             def write(
-                mesh: Mesh = mesh, below: Callable[[], list[Path]] = below, waiting: list = waiting, count: int = count
-            ) -> None:  # type: ignore[type-arg]
-                here = below()
-                for start in range(0, KEYS, count):
-                    mesh.nodes["A"].propose(
-                        [Change(path, VALUE, "me") for path in here[start : start + count]], mesh.now
-                    )
+                mesh: Mesh = mesh,
+                turns: Iterator[list[Path]] = turns,
+                waiting: list[tuple[int, bytes]] = waiting,
+                count: int = count,
+            ) -> None:
+                mesh.run(50)
+                here = next(turns)
+                for start in range(0, ROUND, count):
+                    mesh.write("A", here[start : start + count])
                     mesh.collect("A")
                 waiting[:] = [(link, payload) for name, link, payload in mesh.held if name == "B"]
                 mesh.held = deque(item for item in mesh.held if item[0] != "B")
-                mesh.deliver()
 
-            def read(mesh: Mesh = mesh, waiting: list = waiting) -> None:  # type: ignore[type-arg]
+            def read(mesh: Mesh = mesh, waiting: list[tuple[int, bytes]] = waiting) -> None:
                 node = mesh.nodes["B"]
                 for link, payload in waiting:
                     seq, message = peer.decode(payload)
                     node.receive(link, seq, message, mesh.now)
                     mesh.collect("B")
 
-            bench.row(f"receive and decode, {count} in a message, {what}", KEYS, read, write)
+            for _ in range(KEYS // ROUND):
+                write()
+                read()
+            bench.row(f"receive and decode, {count} in a message, {what}", ROUND, read, write)
 
 
 def meshes(bench: Bench) -> None:
-    """Three nodes in one: writes at one of them until all have them and have acknowledged them."""
-    for count in (1, BATCH):
+    """Three nodes in one process: writes at one of them until all have them and have acknowledged them."""
+    for count in (1, ROUND):
         mesh = Mesh("A", "B", "C")
+        turns = some(paths(KEYS))
 
-        def spread(mesh: Mesh = mesh, count: int = count) -> None:
-            here = paths(KEYS)
-            for start in range(0, KEYS, count):
-                mesh.nodes["A"].propose([Change(path, VALUE, "me") for path in here[start : start + count]], mesh.now)
+        def spread(mesh: Mesh = mesh, turns: Iterator[list[Path]] = turns, count: int = count) -> None:
+            here = next(turns)
+            for start in range(0, ROUND, count):
+                mesh.write("A", here[start : start + count])
                 mesh.run(5)
-            mesh.run(1_000)
 
-        spread()
-        bench.row(f"three nodes together, {count} at a time", KEYS, spread)
+        for _ in range(KEYS // ROUND):
+            spread()
+        bench.row(f"three nodes together, {count} each 5 ms", ROUND, spread)
 
 
 def loading(bench: Bench) -> None:

@@ -93,8 +93,7 @@ class Loaded:
 # -- out -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Persist:
+class Persist(msgspec.Struct, frozen=True, gc=False):
     """Store this, in one transaction with everything before it: per path key its record (None: remove), per
     incarnation its known ticks (replacing; None: remove), small values of identity, per number what is set aside
     (None: remove), and what is put on record of the past. Answer with ``persisted(token)``; a token stands for all
@@ -104,8 +103,8 @@ class Persist:
     token: int
     rows: Mapping[bytes, bytes | None]
     known: Mapping[Incarnation, Ticks | None]
-    meta: Mapping[str, bytes] = field(default_factory=dict)
-    quarantine: Mapping[int, bytes | None] = field(default_factory=dict)
+    meta: Mapping[str, bytes] = msgspec.field(default_factory=dict)
+    quarantine: Mapping[int, bytes | None] = msgspec.field(default_factory=dict)
     past: Sequence[Past] = ()
 
 

@@ -98,6 +98,8 @@ class Recorder:
 
     def take(self) -> tuple[Past, ...]:
         """What was put on record since the last call."""
+        if not self._new:
+            return ()
         taken, self._new = tuple(self._new), []
         return taken
 

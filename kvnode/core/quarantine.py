@@ -92,6 +92,8 @@ class Quarantine:
         """What to store since the last call: records by number, None where there is none any more. What is volatile is
         not stored (R7).
         """
+        if not self._changed:
+            return {}
         records = {number: self._record(number) for number in self._changed}
         self._changed = {}
         return records

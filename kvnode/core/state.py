@@ -79,7 +79,7 @@ class State:
         self.volatile_grown: dict[Incarnation, None] = {}
         """Volatile incarnations of which more is held (which is their "durable", R7) and not acknowledged yet."""
         self._token = 0
-        self._pending: deque[tuple[int, dict[Incarnation, Ticks], frozenset[Incarnation]]] = deque()
+        self._pending: deque[tuple[int, dict[Incarnation, Ticks | None], frozenset[Incarnation]]] = deque()
         self._sends: list[Send | Close] = []
         self._notes: list[Notify | Deliver | Report | Effect] = []
         self._deferred: dict[bytes, None] = {}
@@ -127,8 +127,9 @@ class State:
         """Enter a version of the tree in the indexes."""
         at = self.live.get(version.inc)
         if at is None:
-            at = self.live[version.inc] = {}
-        at[version.tick] = key
+            self.live[version.inc] = {version.tick: key}
+        else:
+            at[version.tick] = key
         if version.kind != VALUE:
             self.tombstones += 1
             self.unsettled[key] = None
@@ -342,9 +343,9 @@ class State:
     def _persist(self) -> Persist:
         self._token += 1
         rows = {key: self.record(key) for key in self._rows}
-        known = {inc: self.known.map.get(inc) for inc in self.known_changed}
-        learned = {inc: ticks for inc, ticks in known.items() if ticks}
-        self._pending.append((self._token, learned, self.closed))
+        of_each = self.known.map
+        known = {inc: of_each.get(inc) for inc in self.known_changed}
+        self._pending.append((self._token, known, self.closed))
         meta = {MARKS_META: msgspec.msgpack.encode(sorted(self.closed))} if self._marks_changed else {}
         if self.doubted_changed:
             meta[DOUBTED_META] = b"1" if self.doubted else b"0"
@@ -357,8 +358,10 @@ class State:
 
     def record(self, key: bytes) -> bytes | None:
         """What the store holds of an entry once all is written; None for nothing."""
-        durable = tuple(v for v in self.tree.get(key) if not is_volatile(v.inc))
-        return encode_record(durable) if durable else None
+        siblings = self.tree.get(key)
+        if len(siblings) != 1 or is_volatile(siblings[0].inc):
+            siblings = tuple(v for v in siblings if not is_volatile(v.inc))
+        return encode_record(siblings) if siblings else None
 
     def persisted(self, token: int) -> list[Incarnation]:
         """The store has everything up to this token; gives the incarnations of which more is durable now."""
@@ -367,7 +370,7 @@ class State:
             _, learned, closed = self._pending.popleft()
             self.durable_marks = closed
             for inc, ticks in learned.items():
-                if self.durable.union(inc, ticks):
+                if ticks and self.durable.union(inc, ticks):
                     changed[inc] = None
         return list(changed)
 

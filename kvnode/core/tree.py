@@ -19,7 +19,7 @@ from functools import reduce
 from operator import xor
 from typing import Final
 
-from .entry import Siblings, Version, fingerprint
+from .entry import VALUE, Siblings, Version, fingerprint
 from .path import key_range_end, path_key
 
 _CHUNK: Final = 512
@@ -28,6 +28,8 @@ KEY_END: Final = b"\xff"
 
 def entry_print(siblings: Siblings) -> int:
     """The fingerprint of one entry: 0 if it holds no value."""
+    if len(siblings) == 1:
+        return fingerprint(siblings[0]) if siblings[0].kind == VALUE else 0
     out = 0
     for version in siblings:
         if not version.is_tombstone:

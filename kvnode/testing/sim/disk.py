@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
+
+from msgspec import structs
 
 from kvnode.core.effects import Loaded, Persist
 from kvnode.core.entry import decode_record
@@ -84,7 +86,7 @@ class Disk:
         torn = self.staged[0]
         rows = {key: record for key, record in torn.rows.items() if rng.random() < 0.6}
         known = {inc: ticks for inc, ticks in torn.known.items() if rng.random() < 0.6}
-        self._apply(replace(torn, rows=rows, known=known))
+        self._apply(structs.replace(torn, rows=rows, known=known))
         for key in [key for key in rows if flipped and key in self.rows]:
             del self.rows[key]
             del self.dots[key]
