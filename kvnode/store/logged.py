@@ -29,6 +29,7 @@ from .fold import fold
 from .log import Log
 from .mark import Mark
 from .overlay import apply, live_rows, loaded_over, read_over
+from .segments import STEP_BYTES
 from .sqlite import SqliteStore
 from .sqlite_errors import reported
 from .tables import HISTORY
@@ -173,7 +174,7 @@ class LoggedStore:
             HISTORY.put_all(db, tally, [(key, None) for key in dict.fromkeys(forget)])
 
         self._snapshot.write(put)
-        log.begin_anew(self._bound)
+        log.begin_anew(self._kept_bytes())
         self._to_snapshot, self._live = not live, live
         self._bound = bound_of(self._log_bytes, self._snapshot.size())
 
@@ -207,8 +208,12 @@ class LoggedStore:
         if drain.failed:
             self._to_snapshot = True
             return
-        log.spare.clear(self._bound)
+        log.spare.clear(self._kept_bytes())
         self._bound = bound_of(self._log_bytes, self._snapshot.size())
+
+    def _kept_bytes(self) -> int:
+        """A segment that is no longer keeps its room."""
+        return max(2 * self._bound, STEP_BYTES)
 
     # -- the past --------------------------------------------------------------------------------------------
 

@@ -131,13 +131,13 @@ class Segment:
             _sync(self._fd)
 
     def clear(self, kept_bytes: int) -> None:
-        """All that it holds is in the snapshot: the next frame stands at the start again. A file that grew beyond
-        `kept_bytes` gives its room back.
+        """All that it holds is in the snapshot: the next frame stands at the start again. A file that is longer than
+        `kept_bytes` gives its room back; any other keeps it, for blocks that are there already cost less to write.
         """
         self._forget()
-        if self._fd is not None and self._room > kept_bytes:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, 0)
+        with contextlib.suppress(OSError):
+            if os.path.getsize(self.path) > kept_bytes:
+                os.truncate(self.path, 0)
                 self._room = 0
 
     def close(self) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from kvnode.store.logged import LOG_BYTES, LONGEST
+
 from .measure import Counts, Files, Process, Row
 from .trend import Bound, Point, Verdict, judge, lows
 
@@ -20,8 +22,8 @@ P99: Final = Bound(absolute=20.0, share=0.5)
 STORE_FACTOR: Final = 4.0
 STORE_BASE_KIB: Final = 512.0
 """At rest a file has at most so many times the size of what is live, and so much besides."""
-WAL_MOST_KIB: Final = 17 * 1024.0
-"""The store keeps a log of 16 MiB; a transaction more may come before the next checkpoint."""
+WAL_MOST_KIB: Final = 2 * (LONGEST * LOG_BYTES / 1024 + 1024)
+"""The log of a store has two segments of this length; a commit more may be in each."""
 EXPECTED: Final = frozenset({"unavailable", "timeout", "stopping", "closed"})
 """What calls on a node that is restarted may end with."""
 

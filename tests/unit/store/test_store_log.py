@@ -541,7 +541,19 @@ def test_commits_go_on_while_a_segment_goes_to_the_snapshot(gated: tuple[LoggedS
     store._wait(log)
     assert held(copied(tmp_path / "a", tmp_path / "d")) == change(number)
     assert gate.passed > 1
-    assert log_of(tmp_path / "a", 0).stat().st_size <= segments.STEP_BYTES
+    sizes = {log_of(tmp_path / "a", segment).stat().st_size for segment in (0, 1)}
+    assert sizes == {segments.STEP_BYTES}, "room that is there is used again"
+
+
+def test_room_for_a_very_large_commit_is_given_back(tmp_path: Path) -> None:
+    store = loaded(tmp_path)
+    commit(store, 1)
+    store.commit([persist(2, {b"large": bytes(20 << 20)})])
+    assert log_of(tmp_path, 0).stat().st_size > 20 << 20
+    store.commit([persist(3, {b"large": None})])
+    before, after = store.compact()
+    assert after < 1 << 20 < 20 << 20 < before
+    store.close()
 
 
 def test_a_segment_that_cannot_go_to_the_snapshot_fails_the_next_commit(

@@ -187,7 +187,7 @@ def test_what_is_left_at_rest_is_named(changed: dict[str, Any], found: tuple[str
 
 
 def test_a_log_that_is_not_written_back_is_named() -> None:
-    rows = [*ROWS, row(600.0, "n2", wal_kib=20_000)]
+    rows = [*ROWS, row(600.0, "n2", wal_kib=80_000)]
     assert failing(rows, rest()) == {("n2", "log")}
 
 
