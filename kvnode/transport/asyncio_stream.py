@@ -52,7 +52,7 @@ class AsyncioConnection(Connection, asyncio.Protocol):
         self._transport: Final = transport
         self._chunks: list[bytes] = list(before.read_queue)
         self._unread = sum(map(len, self._chunks))
-        self._ended_input = before.is_at_eof
+        self._ended_input = before.is_at_eof or transport.is_closing()
         self._lost: Exception | None = before.exception
         self._waiting: asyncio.Future[None] | None = None
         self._stopped = False
@@ -60,9 +60,10 @@ class AsyncioConnection(Connection, asyncio.Protocol):
         self._paused = False
         self._held = 0
         self._closed: Final = anyio.Event()
-        transport.set_protocol(self)
-        transport.set_write_buffer_limits(0)
-        transport.resume_reading()
+        if not transport.is_closing():  # it may have been reset by now; then some event loops let nobody touch it
+            transport.set_protocol(self)
+            transport.set_write_buffer_limits(0)
+            transport.resume_reading()
 
     def attribute(self, key: Any) -> Any:
         """See :meth:`Connection.attribute`."""
@@ -94,7 +95,7 @@ class AsyncioConnection(Connection, asyncio.Protocol):
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
         chunks, self._chunks, self._unread = self._chunks, [], 0
-        if self._stopped:
+        if self._stopped and not self._transport.is_closing():
             self._stopped = False
             self._transport.resume_reading()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)

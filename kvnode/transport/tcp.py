@@ -162,7 +162,7 @@ def _hold_reading(stream: SocketStream) -> None:
     pauses.
     """
     transport = getattr(stream, "_transport", None)
-    if transport is not None:
+    if transport is not None and not transport.is_closing():
         transport.pause_reading()
 
 

@@ -12,7 +12,7 @@ from anyio.abc import SocketAttribute
 from kvnode.testing.inprocess import WAIT_S
 from kvnode.testing.transport_contract import echo, served
 from kvnode.transport.address import Address
-from kvnode.transport.asyncio_stream import MAX_UNREAD_BYTES, AsyncioConnection
+from kvnode.transport.asyncio_stream import MAX_UNREAD_BYTES, AsyncioConnection, connection_over
 from kvnode.transport.base import Connection, ConnectionClosed, DialFailed, ListenFailed, StreamConnection, running
 from kvnode.transport.memory import MemoryStream, MemoryTransport, memory_pair
 from kvnode.transport.signals import on_asyncio
@@ -171,6 +171,17 @@ async def test_a_reset_is_told_to_a_writer_whom_nobody_reads_for() -> None:
             await send_for_ever(connection)
         assert connection.is_closed
         assert not connection.queue(b"x")
+
+
+async def test_what_is_reset_before_it_is_taken_over_is_a_closed_connection() -> None:
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, await anyio.connect_tcp("127.0.0.1", listener.extra(SocketAttribute.local_port)) as stream:
+        await stream.aclose()
+        async with running(connection_over(stream, "x")) as connection:
+            with pytest.raises(ConnectionClosed):
+                await connection.receive()
+            assert not connection.queue(b"x")
+            await connection.finish()
 
 
 async def test_a_name_is_resolved() -> None:
