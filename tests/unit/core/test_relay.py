@@ -291,3 +291,19 @@ def test_what_a_returning_node_brings_and_gets_is_carried_once_to_each() -> None
     assert net.converged()
     assert sorted(net.carried(brought)) == [("E", "A"), ("E", "B"), ("E", "C"), ("E", "D")]
     assert len(net.carried(missed)) == 1
+
+
+@pytest.mark.parametrize("others", ["CD", "C"], ids=["star", "chain"])
+def test_what_a_returning_node_brings_goes_on_at_once_to_whom_it_does_not_come_itself(others: str) -> None:
+    net = Net("A", "B", *others)
+    for label in "A" + others:
+        net.link("B", label)
+    net.run()
+    net.cut("A", "B")
+    dot = net.write("A", "x", 1)
+    net.run()
+    net.link("A", "B")
+    at = net.t
+    net.flow()
+    assert net.t == at
+    assert all(net.has(label, dot) for label in others)
