@@ -255,14 +255,14 @@ async def restore(ctx: click.Context, source: str, data: str | None, force: bool
 async def compact(ctx: click.Context, data: str | None) -> None:
     """See the help text above."""
     from kvnode.store.check import present
-    from kvnode.store.sqlite import SqliteStore
+    from kvnode.store.logged import LoggedStore
 
     out = Output(settings_of(ctx).format)
     if data is None:
         async with session(ctx) as link:
             before, after = await link.client.compact()
     else:
-        offline = SqliteStore(data)
+        offline = LoggedStore(data)
         with _told():
             present(offline.path)
             try:

@@ -13,12 +13,13 @@ from kvnode.cli.store import size_text
 from kvnode.client import errors
 from kvnode.core.ticks import Ticks
 from kvnode.store.files import PAGE_BYTES
+from kvnode.store.logged import LoggedStore
 from kvnode.store.sqlite import FILE_NAME, SqliteStore
 from kvnode.testing.store_contract import INC, persist
 from tests.cli.conftest import Result
 from tests.cli.fake import FakeClient
 from tests.support.records import entries, path_of, store_of, version
-from tests.support.stores import held
+from tests.support.stores import copied, held
 
 Kv = Callable[..., Result]
 COUNT = 40
@@ -72,6 +73,41 @@ def test_check_for_machines(kv: Kv, data: Path) -> None:
     assert (found["sound"], found["errors"], found["entries"], found["more"]) == (False, 1, COUNT - 1, 0)
     (finding,) = found["findings"]
     assert (finding["level"], finding["kind"], finding["path"]) == ("error", "rows", "home.:3.sensor10")
+
+
+@pytest.fixture
+def killed(data: Path, tmp_path: Path) -> Path:
+    """The directory of a node that was killed: one entry more is in its log, and has been changed since."""
+    store = LoggedStore(data)
+    store.load()
+    for tick in range(COUNT + 1, COUNT + 6):
+        of = version(tick, path=path_of(COUNT + 1))
+        store.commit([persist(tick, entries(of), {INC: Ticks.upto(tick)})])
+    copy = copied(data, tmp_path / "killed")
+    store.close()
+    return copy
+
+
+def test_what_is_only_in_the_log_is_there_for_every_command(kv: Kv, killed: Path, tmp_path: Path) -> None:
+    at = ("--data", str(killed))
+    found = kv("store", "check", *at, "--format", "json").json
+    assert (found["sound"], found["entries"]) == (True, COUNT + 1)
+    assert found["log_bytes"]
+    assert kv("store", "backup", str(tmp_path / "kv.backup"), *at).code == 0
+    assert kv("store", "check", str(tmp_path / "kv.backup"), "--format", "json").json["entries"] == COUNT + 1
+    assert kv("store", "compact", *at).code == 0
+    found = kv("store", "check", *at, "--format", "json").json
+    assert (found["entries"], found["log_bytes"]) == (COUNT + 1, 0)
+
+
+def test_a_damaged_log_is_an_error(kv: Kv, killed: Path) -> None:
+    log = killed / f"{FILE_NAME}-log0"
+    content = bytearray(log.read_bytes())
+    content[200] ^= 1
+    log.write_bytes(content)
+    done = kv("store", "check", "--data", str(killed))
+    assert done.code == 1
+    assert "error  log    -     1 commits in its log are damaged or missing" in done.out
 
 
 def test_the_directory_may_stand_in_the_environment(kv: Kv, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
