@@ -89,13 +89,13 @@ def _met(good: bool) -> str:
 
 
 def cpu(results: Results, systems: Sequence[str]) -> str:
-    """CPU microseconds per operation: the client's, then each server's."""
+    """CPU microseconds per operation: the client's, each server's, and the sum."""
     rows = []
     for row in ROWS:
         cells = [_cpu_cell(results, system, row.name) for system in systems]
         if any(cell != "-" for cell in cells):
             rows.append((row.title, *cells))
-    return table(("CPU us per operation: client + servers", *systems), rows)
+    return table(("CPU us per operation: client + servers = sum", *systems), rows)
 
 
 def _cpu_cell(results: Results, system: str, measure: str) -> str:
@@ -104,11 +104,12 @@ def _cpu_cell(results: Results, system: str, measure: str) -> str:
         return "-"
     names = list(samples[0].cpu_us)
     medians = [statistics.median(s.cpu_us[name] for s in samples) for name in names]
-    return f"{number(medians[0])} + {' '.join(number(value) for value in medians[1:])}"
+    servers = " ".join(number(value) for value in medians[1:])
+    return f"{number(medians[0])} + {servers} = {number(sum(medians))}"
 
 
 def number(value: float) -> str:
     """Three digits, or all before the point."""
-    if abs(value) >= 1000:
+    if abs(value) >= 999.5:
         return f"{value:,.0f}".replace(",", " ")
     return f"{value:.3g}"

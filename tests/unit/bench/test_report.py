@@ -78,7 +78,7 @@ def test_a_target_by_itself(value: float, met: str) -> None:
 
 def test_cpu_time_of_the_client_and_of_each_server() -> None:
     found = results(kvnode=[{"put_64": 1.0}])
-    assert report.cpu(found, ["kvnode"]).splitlines()[2:] == ["| puts, 64 in flight | 5 + 7 |"]
+    assert report.cpu(found, ["kvnode"]).splitlines()[2:] == ["| puts, 64 in flight | 5 + 7 = 12 |"]
 
 
 def test_results_are_read_back_as_they_were_written(tmp_path: Path) -> None:
