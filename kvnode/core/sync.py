@@ -301,10 +301,13 @@ class Sync:
     def _hears(self, link: Link, origin: str, source: Link) -> bool:
         """Whether a peer probably hears a change without us: from its origin, or from whom we have it. Someone who is
         catching up comes to several peers at once, before they can have told one another: in a mesh to this one, too.
+        (A partial replica may come to us alone; and as nobody waits for it, what reaches it late may tell no longer what
+        it superseded.)
         """
         if origin == link.name or link.name in source.near or not link.near.isdisjoint((origin, source.name)):
             return True
-        return not source.end_got and any(k.name in link.near for k in self._links.values() if k is not source)
+        catching_up = not source.end_got and not link.partial
+        return catching_up and any(k.name in link.near for k in self._links.values() if k is not source)
 
     def _leave(self, link: Link, version: Version, now: Now) -> None:
         if link.partial:  # what it acknowledges does not tell what it lacks
