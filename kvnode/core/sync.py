@@ -301,8 +301,8 @@ class Sync:
     def _hears(self, link: Link, origin: str, source: Link) -> bool:
         """Whether a peer probably hears a change without us: from its origin, or from whom we have it. Someone who is
         catching up comes to several peers at once, before they can have told one another: in a mesh to this one, too.
-        (A partial replica may come to us alone; and as nobody waits for it, what reaches it late may tell no longer what
-        it superseded.)
+        (Not to a partial replica; and as nobody waits for one, what reaches it late may no longer tell what it
+        superseded.)
         """
         if origin == link.name or link.name in source.near or not link.near.isdisjoint((origin, source.name)):
             return True
