@@ -9,12 +9,14 @@ import anyio
 from kvnode.codec import peer as codec
 from kvnode.codec.framing import FrameError, frame
 from kvnode.core.effects import LinkId
-from kvnode.core.messages import Message
+from kvnode.core.messages import Digest, Message, Versions
 from kvnode.transport.base import Connection
 
 WRITABLE_BYTES: Final = 64 * 1024
 """After so much output the replica is told when the queue has drained."""
 LOW_WATER_BYTES: Final = 64 * 1024
+_ANSWERED: Final = (Digest, Versions)
+"""What a peer answers without delay, with its session or an acknowledgement."""
 LINK_LEVEL: Final = -1
 """Number of messages that belong to the link: the replica of a newer or older version ignores it."""
 
@@ -38,6 +40,8 @@ class Link:
         self.skew_ms: int | None = None
         """How far the peer's clock is ahead of ours, less the time its last answer took to come; None: not known."""
         self.bytes_out = 0
+        self.awaits = False
+        """Whether something was sent that the peer answers, and nothing was heard since."""
         self._frames: list[bytes] = []
         self._since_writable = 0
         self._filled = anyio.Event()
@@ -48,6 +52,7 @@ class Link:
 
     def send(self, seq: int, message: Message) -> None:
         """Take a message of the replica."""
+        self.awaits = self.awaits or isinstance(message, _ANSWERED)
         try:
             self._frames.append(frame(codec.encode(seq, message)))
         except FrameError as err:

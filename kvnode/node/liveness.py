@@ -2,8 +2,9 @@
 
 After SWIM (Das, Gupta, Motivala, 2002) and Lifeguard (Dadgar, Phillips, Currey, 2017), applied to links:
 
-* A link on which nothing was heard for `idle_ms` is *probed*: a ping goes out. Anything that is heard ends the
-  suspicion, not just the answer.
+* A link on which nothing was heard for `idle_ms` is *probed*: a ping goes out. Where something was sent that the other
+  side answers, `answer_ms` of silence are enough: a link in use is watched closely, one at rest costs little. Anything
+  that is heard ends the suspicion, not just the answer.
 * Without an answer in `probe_ms`, a few other linked peers are *asked* whether they hear that node. Meanwhile it is
   suspect.
 * If another hears it, the node lives: it may be slow, and gets `slow_ms`; only then the link counts as half-open (one
@@ -34,7 +35,8 @@ LINK_MESSAGES: Final = (Ping, Pong, PingReq, PingAck)
 class LivenessLimits:
     """Times in milliseconds, before local health stretches them; and bounds."""
 
-    idle_ms: int = 2_000
+    idle_ms: int = 6_000
+    answer_ms: int = 2_000
     probe_ms: int = 1_000
     suspect_least_ms: int = 1_000
     suspect_most_ms: int = 5_000
@@ -87,6 +89,8 @@ class _Watched:
     heard: int
     phase: str = "quiet"
     since: int = 0
+    awaiting: int | None = None
+    """When something was sent that is answered, and nothing was heard since."""
     number: int = 0
     pinged: int = 0
     rtt_ms: int = 0
@@ -128,11 +132,18 @@ class Liveness:
             return []
         watched.heard = now
         watched.phase = "quiet"
+        watched.awaiting = None
         if not watched.questions:
             return []
         answers: list[Verdict] = [Tell(q.asker, PingAck(q.number, watched.name, 0)) for q in watched.questions]
         watched.questions.clear()
         return answers
+
+    def awaiting(self, link: LinkId, now: int) -> None:
+        """Something was sent on this link that the other side answers, and nothing was heard since."""
+        watched = self._links.get(link)
+        if watched is not None and watched.awaiting is None:
+            watched.awaiting = now
 
     def moving(self, link: LinkId, now: int) -> None:
         """Output that was queued on this link has left since the last call, and more waits: the ping may not have been
@@ -174,6 +185,8 @@ class Liveness:
                 watched.since += late
                 if watched.phase == "quiet":
                     watched.heard = min(watched.heard + late, now)
+                if watched.awaiting is not None:
+                    watched.awaiting = min(watched.awaiting + late, now)
         out: list[Verdict] = []
         for watched in list(self._links.values()):
             out += self._overdue_answers(watched, now)
@@ -183,7 +196,8 @@ class Liveness:
 
     def _deadline(self, watched: _Watched) -> int:
         if watched.phase == "quiet":
-            return watched.heard + self._limits.idle_ms
+            rest = watched.heard + self._limits.idle_ms
+            return rest if watched.awaiting is None else min(rest, watched.awaiting + self._limits.answer_ms)
         if watched.phase == "probing":
             return watched.since + max(self._stretched(self._limits.probe_ms), 4 * watched.rtt_ms)
         return watched.since + self._patience(watched)

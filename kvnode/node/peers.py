@@ -39,8 +39,10 @@ NUDGE_EVERY_MS: Final = 5_000
 CLOSE_TIMEOUT_S: Final = 1.0
 CLOCKS_S: Final = 1.0
 """Given to peers for telling their time."""
+LOOK_MS: Final = 1_000
+"""How often is looked which links wait for an answer."""
 REST_MS: Final = 60_000
-"""Longest sleep of the watching task; it is woken when there is something to watch."""
+"""Sleep of the watching task while there is nothing to watch; it is woken for a new link."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -291,7 +293,7 @@ class Peers:
             if first is None:
                 link.connection.close("no greeting")
                 return
-            frames.on_bytes = lambda: self._carry_out(self._liveness.heard(link.id, self._clock().mono))
+            frames.on_bytes = lambda: self._heard(link)
             self._take(link, first, target)
             while True:
                 for payload in await frames.batch():
@@ -376,7 +378,7 @@ class Peers:
         while True:
             now = self._clock().mono
             due = self._liveness.next_deadline()
-            delay_ms = REST_MS if due is None else max(due - now, 1)
+            delay_ms = REST_MS if due is None else min(max(due - now, 1), LOOK_MS)
             self._kick = anyio.Event()
             with anyio.move_on_after(delay_ms / 1000):
                 await self._kick.wait()
@@ -384,7 +386,13 @@ class Peers:
             for link in self._links.values():
                 if link.moved():
                     self._liveness.moving(link.id, now)
+                if link.awaits:
+                    self._liveness.awaiting(link.id, now)
             self._carry_out(self._liveness.wake(now))
+
+    def _heard(self, link: Link) -> None:
+        link.awaits = False
+        self._carry_out(self._liveness.heard(link.id, self._clock().mono))
 
     def _carry_out(self, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:

@@ -35,7 +35,7 @@ FAST_DIAL: Final = DialLimits(
     first_s=0.01, most_s=0.1, stable_s=0.0, unfit_s=0.5, yield_s=0.01, learn_first_s=0.05, learn_again_s=0.2, look_s=0.1
 )
 FAST_LIVENESS: Final = LivenessLimits(
-    idle_ms=60, probe_ms=60, suspect_least_ms=60, suspect_most_ms=120, slow_ms=400, late_ms=200
+    idle_ms=60, answer_ms=60, probe_ms=60, suspect_least_ms=60, suspect_most_ms=120, slow_ms=400, late_ms=200
 )
 WAIT_S: Final = 60.0
 """Nothing that a test waits for takes so long, even on a slow and busy machine."""

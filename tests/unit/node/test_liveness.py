@@ -154,6 +154,39 @@ def test_health_gets_worse_by_own_lateness_and_better_by_answers() -> None:
     assert one.health == 0
 
 
+def test_a_link_on_which_an_answer_is_due_is_probed_sooner() -> None:
+    one = Liveness(LIMITS)
+    one.up(1, "b", 0)
+    one.up(2, "c", 0)
+    one.awaiting(1, 500)
+    one.awaiting(1, 900)  # still the same answer
+    assert one.next_deadline() == 500 + LIMITS.answer_ms
+    assert [v.link for v in one.wake(500 + LIMITS.answer_ms)] == [1]
+
+
+def test_whatever_is_heard_is_an_answer() -> None:
+    one = Liveness(LIMITS)
+    one.up(1, "b", 0)
+    one.awaiting(1, 500)
+    one.heard(1, 900)
+    assert one.next_deadline() == 900 + LIMITS.idle_ms
+    one.awaiting(1, 900 + LIMITS.idle_ms - 1)
+    assert one.next_deadline() == 900 + LIMITS.idle_ms
+
+
+def test_a_node_that_slept_does_not_count_the_time_as_waiting_for_an_answer() -> None:
+    one = Liveness(LIMITS)
+    one.up(1, "b", 0)
+    one.up(2, "c", 0)
+    one.awaiting(1, 100)
+    one.awaiting(2, 1_000)
+    one.next_deadline()
+    slept_until = 100 + LIMITS.answer_ms + 20_000
+    one.wake(slept_until)
+    assert one.next_deadline() is not None
+    assert slept_until < (one.next_deadline() or 0)
+
+
 def test_health_is_bounded() -> None:
     one = Liveness(LIMITS)
     now = 0

@@ -15,7 +15,7 @@ from kvnode.core.messages import Hello, Ping
 from kvnode.node import acks
 from kvnode.node.acks import AckLevel
 from kvnode.store.base import StoreFull
-from kvnode.testing.inprocess import FAST_DIAL, WAIT_S, TestNode, eventually, running_node
+from kvnode.testing.inprocess import FAST_DIAL, FAST_LIVENESS, WAIT_S, TestNode, eventually, running_node
 from kvnode.testing.proxy import proxy
 from kvnode.transport.address import Address
 from kvnode.transport.base import Connection, ConnectionClosed
@@ -304,6 +304,21 @@ async def test_a_silent_link_is_found_and_replaced() -> None:
         between.heal()
         await b.until("x", 1)
         await eventually(lambda: len(a.replica.links) == 1)
+
+
+async def test_a_silent_link_in_use_is_found_long_before_one_at_rest() -> None:
+    tcp = TcpTransport()
+    calm = replace(FAST_LIVENESS, idle_ms=600_000)
+    async with (
+        running_node(TestNode("a"), tcp, listen="127.0.0.1:0", liveness=calm) as a,
+        proxy(a.address.port) as between,
+        running_node(TestNode("b"), tcp, listen="127.0.0.1:0", seeds=[between.address], liveness=calm) as b,
+    ):
+        await b.set("x", 0, AckLevel("peer", 1))
+        (number,) = b.replica.links
+        between.freeze()
+        await b.set("x", 1)
+        await eventually(lambda: number not in b.replica.links)
 
 
 async def test_a_cut_between_real_sockets_heals() -> None:
