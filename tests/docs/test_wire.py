@@ -46,7 +46,9 @@ def samples(kind: Any) -> Iterator[Any]:
     """Some values of a type, each of its alternatives among them."""
     base, args = typing.get_origin(kind) or kind, typing.get_args(kind)
     fixed = {bool: (False, True), int: (0, 1), str: ("equal",), bytes: (b"", b"\x07")}
-    if base in fixed:
+    if base is typing.Annotated:
+        yield from samples(args[0])
+    elif base in fixed:
         yield from fixed[base]
     elif kind is type(None) or kind is Any:
         yield None
