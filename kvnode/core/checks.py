@@ -32,7 +32,7 @@ def refusal(state: State, change: Change, now: Now) -> Refused | None:
         return Refused("reserved", path, "the root holds no value; write to a path below it")
     if path[0] == "@" and path[:2] in _KEPT:
         return Refused("reserved", path, "the node records are kept by the nodes; use 'kv node retire' to remove one")
-    if not state.in_view(path):
+    if state.view is not None and not state.in_view(path):
         return Refused("reserved", path, "this partial replica does not hold that path")
     if change.expect is None:
         return None

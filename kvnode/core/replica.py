@@ -155,11 +155,12 @@ class Replica:
     def _write(self, change: Change, now: Now) -> Wrote:
         """One change under its own dot."""
         state = self.state
-        self.identity.mint(now)
+        if state.inc is None:
+            self.identity.mint(now)
         assert state.inc is not None
         inc, key = state.inc, change.path.key
         over = state.tree.get(key)
-        if state.is_volatile_path(change.path):
+        if state.volatile_patterns and state.is_volatile_path(change.path):
             if any(not is_volatile(v.inc) and not v.is_tombstone for v in over):
                 marks.hit("volatile-over-durable")
                 durable = tuple(v for v in over if not is_volatile(v.inc))
@@ -174,7 +175,8 @@ class Replica:
         tick = state.counters.get(inc, 0) + 1
         state.counters[inc] = tick
         dot = Dot(inc, tick)
-        stamp = state.clock.tick(now.wall, max([v.stamp for v in over], default=0))
+        above = 0 if not over else over[0].stamp if len(over) == 1 else max(v.stamp for v in over)
+        stamp = state.clock.tick(now.wall, above)
         lease = None if change.ttl_ms is None else Lease(state.name, change.ttl_ms)
         body = body_of(change.path, stamp, change.value, change.author, change.principal, change.expiry, lease)
         if over:

@@ -102,9 +102,9 @@ class State:
             self.conflicts[key] = None
         elif self.conflicts:
             self.conflicts.pop(key, None)
-        if _stored(old) != _stored(new):
+        if _stored_else(old, new):
             self._rows[key] = None
-            if self.history.keeps:
+            if old and self.history.keeps:
                 self.history.replaced(old, new, wall_ms(self.clock.last))
         if key.startswith(system.SYSTEM_KEY):
             self.read_system(key)
@@ -206,16 +206,22 @@ class State:
     def read_system(self, key: bytes) -> None:
         """What is at this key of the system's own tree has changed."""
         if key.startswith((system.NODES, system.PARTIAL)):
-            self.nodes_changed = True
-            self.members = system.members(self.tree)
-            if self.inc in system.closed(self.tree):
-                self.mark((self.inc,))  # somebody closed the running incarnation: a new one is to be minted
+            self._read_node(key)
         elif key.startswith(system.POLICY):
             self._read_rules()
         elif key.startswith(system.HISTORY):
             self.history.keeps = system.keeps(self.tree, lambda where, why: self.report("bad_history", where, why))
         elif key.startswith(system.VOLATILE):
             self.volatile_patterns = system.volatile_patterns(self.tree)
+
+    def _read_node(self, key: bytes) -> None:
+        self.nodes_changed = True
+        siblings = self.tree.get(key)
+        name = system.member(key)
+        if name is not None and system.owns(siblings) != (name in self.members):
+            self.members ^= {name}
+        if self.inc in system.closed(siblings):
+            self.mark((self.inc,))  # somebody closed the running incarnation: a new one is to be minted
 
     def _read_rules(self) -> None:
         new = system.rules(self.tree, lambda where, why: self.report("bad_policy", where, why))
@@ -251,9 +257,7 @@ class State:
 
     def is_volatile_path(self, path: tuple[str | int, ...]) -> bool:
         """Whether writes of this path are kept in memory only (R7)."""
-        if not self.volatile_patterns or path[:1] == (system.SYSTEM,):
-            return False
-        return any(p.matches(path) for p in self.volatile_patterns)
+        return path[:1] != (system.SYSTEM,) and any(p.matches(path) for p in self.volatile_patterns)
 
     # -- effects ---------------------------------------------------------------------------------------------
 
@@ -379,6 +383,10 @@ class State:
         return self.durable.has(dot.inc, dot.tick)
 
 
-def _stored(siblings: Siblings) -> list[int]:
-    """Which versions are in the store; they are immutable, so it is the objects that count."""
-    return [id(v) for v in siblings if not is_volatile(v.inc)]
+def _stored_else(old: Siblings, new: Siblings) -> bool:
+    """Whether the store holds something else for these siblings than for those. Versions are immutable, so it is the
+    objects that count.
+    """
+    if len(new) == 1 and len(old) < 2 and not is_volatile(new[0].inc):
+        return not old or old[0] is not new[0]
+    return [id(v) for v in old if not is_volatile(v.inc)] != [id(v) for v in new if not is_volatile(v.inc)]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -21,6 +22,7 @@ Incarnation = str
 
 MAX_TICK: Final = (1 << 63) - 1
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
+_LONGEST: Final = 63 + 1 + 16 + 1
 _INCARNATION: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})~[0-9a-f]{16}v?\Z")
 
 
@@ -40,6 +42,11 @@ def incarnation(name: str, bits: int) -> Incarnation:
 
 def is_incarnation(text: str) -> bool:
     """Whether a text received from outside is an incarnation."""
+    return len(text) <= _LONGEST and _is_incarnation(text)
+
+
+@lru_cache(maxsize=4096)
+def _is_incarnation(text: str) -> bool:
     return _INCARNATION.match(text) is not None
 
 
@@ -106,6 +113,8 @@ class Ticks:
     def checked(cls, bounds: Iterable[int]) -> Ticks:
         """A set from bounds that came from outside; ValueError if they are not ascending from 1."""
         got = tuple(bounds)
+        if len(got) == 2 and 1 <= got[0] < got[1] <= MAX_TICK + 1:
+            return cls(got)
         if len(got) % 2 or (got and (got[0] < 1 or got[-1] > MAX_TICK + 1)):
             raise ValueError("malformed tick ranges")
         if any(a >= b for a, b in zip(got, got[1:], strict=False)):
@@ -267,7 +276,7 @@ class Known:
         """Put single dots into the set. They are gathered because a set with many holes is costly to copy for each."""
         fresh = self._fresh.pop(inc, None)
         if fresh:
-            self._put(inc, self._map.get(inc, EMPTY).joined(sorted(fresh)))
+            self._put(inc, self._map.get(inc, EMPTY).joined(sorted(fresh) if len(fresh) > 1 else list(fresh)))
 
     def __getitem__(self, inc: Incarnation) -> Ticks:
         if inc in self._fresh:
@@ -309,7 +318,7 @@ class Known:
 
     def _put(self, inc: Incarnation, ticks: Ticks) -> None:
         self._map.pop(inc, None)
-        if ticks:
+        if ticks.bounds:
             self._map[inc] = ticks
         self._stale.add(inc)
 
