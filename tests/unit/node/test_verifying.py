@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from kvnode.client import Client, connect
+from kvnode.client import Client, Put, connect
 from kvnode.client.errors import NotFound
 from kvnode.client.inspect_protocol import Verified
 from kvnode.core.compare import Narrowing
@@ -22,7 +22,7 @@ from kvnode.node import acks, verifying
 from kvnode.node.links import Link
 from kvnode.node.loading import take_in
 from kvnode.store.base import StoreFull
-from kvnode.testing.inprocess import eventually, running_node
+from kvnode.testing.inprocess import WAIT_S, eventually, running_node
 from kvnode.testing.served import FAST, ServedNode
 from kvnode.transport.memory import MemoryTransport
 from tests.support.strangers import version
@@ -45,9 +45,8 @@ async def cluster() -> AsyncIterator[tuple[ServedNode, ServedNode, Client]]:
         connect(str(a.address), transport=network, options=FAST) as kv,
     ):
         await a.until_linked("b")
-        for n in range(60):
-            await kv.set(f"room{n % 3}.n{n}", n, ack="memory")
-        await kv.set("last", 1, ack="all", timeout=20)
+        await kv.batch([Put(f"room{n % 3}.n{n}", n) for n in range(60)], ack="memory")
+        await kv.set("last", 1, ack="peer:1", timeout=WAIT_S)
         assert isinstance(a, ServedNode)
         assert isinstance(b, ServedNode)
         yield a, b, kv
