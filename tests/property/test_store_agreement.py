@@ -27,14 +27,13 @@ keys = st.sampled_from([b"", b"\0", b"a", b"a\0", b"b", b"\xff"]) | st.binary(ma
 records = st.binary(max_size=8) | st.sampled_from([b"x" * 900, b"y" * 5000])
 incs = st.sampled_from(["a~0000000000000000", "b~0000000000000001", "b~0000000000000001v"])
 ticks = st.sets(st.integers(1, 30)).map(lambda of: Ticks.of(*of))
-batches = st.builds(
-    Persist,
+batches = st.tuples(
     st.integers(1, 1000),
     st.dictionaries(keys, st.none() | records, max_size=4),
     st.dictionaries(incs, st.none() | ticks, max_size=2),
     st.dictionaries(st.sampled_from(["name", "ä", ""]), records, max_size=1),
     st.dictionaries(st.integers(1, 3), st.none() | records, max_size=1),
-)
+).map(lambda parts: Persist(*parts))
 groups = st.lists(batches, max_size=3)
 
 

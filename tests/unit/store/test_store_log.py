@@ -169,6 +169,18 @@ def test_all_of_it_is_there(killed: Path) -> None:
     assert held(killed) == change(39)
 
 
+def test_many_rows_come_in_order(tmp_path: Path) -> None:
+    """However they came into the log."""
+    keys = [b"%d" % n for n in range(5_000)]
+    Random(3).shuffle(keys)
+    store = loaded(tmp_path / "a")
+    commit(store, 1)
+    store.commit([persist(2, dict.fromkeys(keys, b"1"))])
+    found = held(copied(tmp_path / "a", tmp_path / "b"))  # reading checks the order
+    store.close()
+    assert len(found.rows) == 5_001
+
+
 def test_a_commit_that_was_half_written_is_passed_over(killed: Path) -> None:
     """At every byte of the last frame; what follows goes over it."""
     log = log_of(killed, 1)
