@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import pty
+import select
 import shlex
 import subprocess
 import sys
@@ -89,6 +91,66 @@ def test_the_node_of_the_command_line_is_asked(node: NodeProcess) -> None:
     assert complete(nobody, "get", "--node", node.address, "knx.") == ["knx.:1."]
     assert complete(nobody, "get", "knx.") == []
     assert complete(f"unix:{os.devnull}", "get", "knx.") == []
+
+
+@pytest.mark.parametrize(
+    ("shell", "lines"),
+    [
+        ("bash", ["plain,home.attic", "plain,home.attic."]),
+        ("zsh", ["plain", "home.attic", "_", "plain", "home.attic.", "_"]),
+        ("fish", ["plain,home.attic", "plain,home.attic."]),
+    ],
+)
+def test_each_shell_is_answered_in_its_own_form(
+    node: NodeProcess, kv_here: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, shell: str, lines: list[str]
+) -> None:
+    for name, value in question(node.address, "get", "home.a").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("_KV_COMPLETE", f"{shell}_complete")
+    if shell == "fish":
+        monkeypatch.setenv("COMP_CWORD", "home.a")
+    assert kv_here().out.splitlines() == lines
+
+
+def typed_into_bash(node: NodeProcess, *keys: str) -> list[str]:
+    """What stands on the line of an interactive bash after each of these."""
+    bin_folder = os.path.dirname(sys.executable)
+    env = environment(
+        {"KV_NODE": node.address, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "TERM": "dumb"}
+    )
+    master, slave = pty.openpty()
+    bash = ["bash", "--norc", "--noprofile", "-i"]
+    process = subprocess.Popen(bash, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True)
+    os.close(slave)
+
+    def answer(line: str, end: str) -> str:
+        os.write(master, line.encode())
+        shown = ""
+        while end not in shown:
+            assert select.select([master], [], [], 60)[0], shown
+            shown += os.read(master, 65536).decode()
+        return shown.partition(end)[0]
+
+    try:
+        quiet = "PS1=; bind 'set enable-bracketed-paste off'; bind 'set bell-style none'"
+        answer(f"{quiet}; source <(kv completion bash); echo REA''DY\n", "READY\r\n")
+        # Clear the line, type, and put an end after what bash made of it.
+        return [answer(f"\x15{key}\t#", "#").rpartition("\r")[2] for key in keys]
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+
+
+def test_bash_completes_paths_with_colons_and_sets_no_blank_where_they_lead_on(node: NodeProcess) -> None:
+    keys = ("kv get knx.:1", "kv get knx.:1.", "kv get ho:", "kv get kn", "kv watch --lat")
+    assert typed_into_bash(node, *keys) == [
+        "kv get knx.:1.",
+        "kv get knx.:1.:2 ",
+        "kv get ho:.me ",
+        "kv get knx.",
+        "kv watch --latest ",
+    ]
 
 
 def test_elements_are_split_where_no_dot_is_escaped() -> None:
