@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
+from kvagents.framework import registry
 from kvagents.framework.agent import Agent
 from kvagents.framework.testing.contract import CONTRACT, QUICK, Bench, Check, until
 from kvnode.client import connect
@@ -72,6 +73,10 @@ def bench(request: pytest.FixtureRequest, agent_name: str, node: NodeProcess) ->
 @pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
 async def test_contract(bench: Bench, check: Check):
     await check(bench)
+
+
+def test_no_agent_is_without_the_contract():
+    assert set(registry.known()) <= set(BACKENDS)
 
 
 def test_an_installed_package_adds_its_agent(site: FilePath):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -17,6 +18,17 @@ PAGES = sorted(
 
 def test_the_pages_for_beginners_have_examples() -> None:
     assert {"README.md", "docs/tutorial.md", "docs/how-to/onewire.md"} <= set(PAGES)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md"])
+def test_nothing_to_type_is_left_out(name: str) -> None:
+    """There, whatever stands in a block is a step: no block is of another kind, and none is skipped."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    fences = re.findall(r"^ *```+(.*)$", text, re.MULTILINE)
+    assert {fence.split(" ")[0] for fence in fences[::2]} == {"console"}
+    assert set(fences[1::2]) == {""}
+    typed = [line.strip() for line in text.splitlines() if re.match(r" *(\$ |\^C)", line)]
+    assert len([step for step in steps_of(ROOT / name) if step.command]) == len(typed)
 
 
 @pytest.mark.integration
