@@ -17,7 +17,8 @@ import pytest
 
 from kvnode.testing.processes import environment
 from kvnode.testing.torture.namespaces import why_not
-from kvnode.testing.torture.network import Cut, Network, between, one_way, open_network, partition
+from kvnode.testing.torture.network import Cut, Network, between, one_way, partition
+from kvnode.testing.torture.networks import open_network
 
 HOSTS: Final = ("a", "b", "c", "d")
 WAIT_S: Final = 30.0
@@ -167,7 +168,7 @@ def test_the_shapes() -> None:
 
 LEFT_ALONE: Final = """
 import signal, subprocess, sys
-from kvnode.testing.torture.network import open_network
+from kvnode.testing.torture.networks import open_network
 with open_network(["a", "b"], "namespaces") as network:
     child = subprocess.Popen([*network.place("a").wrapper, "sleep", "1000"])
     print(child.pid, flush=True)

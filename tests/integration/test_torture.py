@@ -15,7 +15,8 @@ import pytest
 from kvnode.client import Client, Put, connect
 from kvnode.testing.torture.checker.evidence import parse_dump
 from kvnode.testing.torture.cluster import Cluster, is_quiet, running_cluster
-from kvnode.testing.torture.network import open_network, partition
+from kvnode.testing.torture.network import partition
+from kvnode.testing.torture.networks import open_network
 from kvnode.testing.torture.run import Config, torture
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

@@ -7,12 +7,10 @@ and replaced, clocks that start in 1970, nodes that come back from a drawer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from .draw import Draw
 from .plan import Step, connected
-
-if TYPE_CHECKING:
-    from .generate import Draw
 
 _DAY_MS: Final = 86_400_000
 _LIVENESS_MS: Final = 60_000

@@ -20,7 +20,8 @@ import anyio
 from kvnode.testing.processes import ProcessError
 
 from .namespaces import why_not
-from .network import KINDS, NetworkError
+from .network import NetworkError
+from .networks import KINDS
 from .run import Config, torture
 
 

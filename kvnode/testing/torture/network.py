@@ -7,17 +7,13 @@ in silence, as with a pulled cable: the two ends have to find out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Final, Literal, Protocol
+from typing import Protocol
 
 Cut = tuple[str, str]
 """A blocked direction: nothing that the first host sends reaches the second."""
-
-Kind = Literal["auto", "namespaces", "proxies"]
-KINDS: Final[tuple[Kind, ...]] = ("auto", "namespaces", "proxies")
 
 
 class NetworkError(Exception):
@@ -54,20 +50,6 @@ class Network(Protocol):
         """From now on these directions are blocked, and no others. An empty collection heals everything. Once this
         returns, nothing that is sent from then on passes. Raises NetworkError.
         """
-
-
-@contextmanager
-def open_network(hosts: Sequence[str], kind: Kind = "auto") -> Iterator[Network]:
-    """A network of these hosts, of namespaces where that is possible. Raises NetworkError."""
-    from .namespaces import namespaces, why_not
-    from .proxies import proxies
-
-    if kind == "namespaces" or (kind == "auto" and why_not() is None):
-        with namespaces(hosts) as real:
-            yield real
-    else:
-        with proxies(hosts) as made:
-            yield made
 
 
 # -- shapes --------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from .cluster import Cluster, is_quiet, running_cluster
 from .faults import Faults
 from .history import History, read_history
 from .load import Load, Recorder, Watcher, recorder
-from .network import Kind, open_network
+from .networks import Kind, open_network
 from .plan import ROUND_S, Round, make_plan
 
 QUIET_LIMIT_S: Final = 90.0
