@@ -24,6 +24,13 @@ def load(name: str) -> dict[str, Any]:
 def charts() -> Iterator[Chart]:
     """All of them."""
     yield from _nodes(load("nodes")["rows"])
+    yield Chart(
+        "nodes-heal",
+        "A cut is over, both sides wrote: each missing update",
+        "nodes",
+        "bytes on all links",
+        _by_shape(load("heal")["rows"], "heal_bytes_per_update"),
+    )
     yield from _keys(load("keys")["rows"])
     yield _watchers(load("watchers")["rows"])
     yield _values(load("values")["rows"])
@@ -45,7 +52,7 @@ def _nodes(rows: Rows) -> Iterator[Chart]:
         ("update-bytes", "One update of 100 bytes, all nodes together", "bytes on all links", "update_bytes"),
         ("update-cpu", "One update: CPU of core and codec", "µs CPU at each node", "update_cpu_us_per_node"),
         ("rest", "At rest", "bytes a second, each node", "rest_bytes_per_node_s"),
-        ("join", "One more node joins, with the entries of the runs before", "bytes on all links", "join_bytes"),
+        ("join", "One more node joins a tree of some 500 entries", "bytes on all links", "join_bytes"),
     ):
         yield Chart(f"nodes-{name}", title, "nodes", y, _by_shape(rows, what))
 
