@@ -5,7 +5,7 @@ the other.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from heapq import nsmallest
 from itertools import islice
@@ -65,12 +65,29 @@ def read_over(
     """At most `limit` rows from the key `low` on, ascending; `stored` gives those of the snapshot. None stands for a
     record that is damaged.
     """
-    changed = {key for segment in segments for key in segment.index if key >= low}
-    places = {key: place_in(segments, key) for key in changed}
-    gone = {key for key, (_, place) in places.items() if place == REMOVED}
-    above = [(key, places[key][0].record(places[key][1])) for key in nsmallest(limit, changed - gone)]
+    changed = _first_changed(segments, low, limit)
+    gone = {key for key, (_, place) in changed.items() if place == REMOVED}
+    of = {segment.path: segment.records(_places(changed, segment)) for segment in segments}
+    above = [(key, of[segment.path][place]) for key, (segment, place) in changed.items() if key not in gone]
     below = (row for row in _on_from(stored, low, max(limit, _AT_LEAST)) if row[0] not in gone)
     return list(islice(overlaid(below, above), limit))
+
+
+def _first_changed(segments: Sequence[Segment], low: bytes, limit: int) -> dict[bytes, tuple[Segment, int]]:
+    """Where the first keys from `low` on are that the segments hold, ascending: at least `limit` of rows that are set,
+    with all that are removed between them; or all there are.
+    """
+    keys = {key for segment in segments for key in segment.index if key >= low}
+    count = limit
+    while True:
+        first = {key: place_in(segments, key) for key in nsmallest(count, keys)}
+        if len(first) == len(keys) or sum(place != REMOVED for _, place in first.values()) >= limit:
+            return first
+        count *= 4
+
+
+def _places(changed: Mapping[bytes, tuple[Segment, int]], segment: Segment) -> list[int]:
+    return [place for of, place in changed.values() if of is segment and place != REMOVED]
 
 
 def _on_from(stored: Callable[[bytes, int], list[Found]], low: bytes, limit: int) -> Iterator[Found]:

@@ -94,16 +94,23 @@ class Segment:
                 if (frame := read(data, start)) is not None:
                     yield from frame.head.past
 
-    def record(self, place: int) -> bytes | None:
-        """The record at this place, read from the file; None if its frame is damaged. Raises OSError."""
-        at, end = span_of(place)
-        behind = bisect_right(self._starts, at)
-        start = self._starts[behind - 1]
-        stop = self._starts[behind] if behind < len(self._starts) else self.end
+    def records(self, places: Iterable[int]) -> dict[int, bytes | None]:
+        """The records at these places, read from the file, each frame once; None for those in a damaged one. Raises
+        OSError.
+        """
+        found: dict[int, bytes | None] = {}
+        start, data, sound = -1, b"", False
         with open(self.path, "rb") as file:
-            file.seek(start)
-            data = file.read(stop - start)
-        return data[at - start : end - start] if is_sound(data, 0, base=start) else None
+            for place in sorted(places):
+                at, end = span_of(place)
+                behind = bisect_right(self._starts, at)
+                if self._starts[behind - 1] != start:
+                    start = self._starts[behind - 1]
+                    file.seek(start)
+                    data = file.read((self._starts[behind] if behind < len(self._starts) else self.end) - start)
+                    sound = is_sound(data, 0, base=start)
+                found[place] = data[at - start : end - start] if sound else None
+        return found
 
     # -- writing ---------------------------------------------------------------------------------------------
 
