@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from . import marks, system
 from .effects import Loaded, Now
 from .entry import Siblings, decode_record, plain
+from .path import key_range_end
 from .policy import in_conflict
 from .ticks import Incarnation, Known, Ticks, is_incarnation, is_volatile
 
@@ -66,8 +67,9 @@ def _load_tree(state: State, loaded: Loaded, doubts: list[str], now: Now) -> Non
             yield siblings[0].key, siblings  # that key, since the versions have it: it is kept once
 
     state.tree.fill(entries())
-    for prefix in (system.NODES, system.POLICY, system.HISTORY, system.VOLATILE):
-        state.read_system(prefix)
+    nodes = [key for key, _ in state.tree.scan_range(system.NODES, key_range_end(system.NODES))]
+    for key in (*nodes, system.POLICY, system.HISTORY, system.VOLATILE):
+        state.read_system(key)
     state.conflicts.update((key, None) for key in several if in_conflict(state.tree.get(key)))
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from .entry import plain
+from .entry import Siblings, plain
 from .history import NOTHING, Keep
-from .path import Path, PathError, Pattern, path_key, pattern
+from .path import Path, PathError, Pattern, key_range_end, path_key, pattern
 from .policy import NEWEST, Policy, R, Rules
 from .ticks import Incarnation, is_incarnation
 from .tree import Tree
@@ -25,19 +25,21 @@ HISTORY: Final = path_key((SYSTEM, "history"))
 VOLATILE: Final = path_key((SYSTEM, "volatile"))
 
 
-def members(tree: Tree) -> frozenset[str]:
-    """The names that own an entry below ``@.nodes``."""
-    names: set[str] = set()
-    for _, siblings in tree.scan_range(NODES, NODES + b"\xff"):
-        path = Path.from_key(siblings[0].key)
-        if len(path) == 3 and isinstance(path[2], str) and any(not v.is_tombstone for v in siblings):
-            names.add(path[2])
-    return frozenset(names)
+def member(key: bytes) -> str | None:
+    """The name whose entry below ``@.nodes`` has this key; None for any other key."""
+    path = Path.from_key(key)
+    name = path[2] if len(path) == 3 and key.startswith(NODES) else None
+    return name if isinstance(name, str) else None
 
 
-def closed(tree: Tree) -> frozenset[Incarnation]:
-    """The incarnations that any node's record closes (R3)."""
-    return frozenset(i for row in _maps(tree, NODES) for i in closed_by(row))
+def owns(siblings: Siblings) -> bool:
+    """Whether an entry below ``@.nodes`` makes its name a member."""
+    return any(not v.is_tombstone for v in siblings)
+
+
+def closed(siblings: Siblings) -> frozenset[Incarnation]:
+    """The incarnations that a node's record closes (R3)."""
+    return frozenset(i for row in _rows(siblings) for i in closed_by(row))
 
 
 def closed_by(record: Mapping[str, object]) -> list[Incarnation]:
@@ -84,11 +86,15 @@ def volatile_patterns(tree: Tree) -> tuple[Pattern, ...]:
 
 def _maps(tree: Tree, prefix: bytes) -> Iterator[dict[str, object]]:
     """The map values of all live versions below a system prefix."""
-    for _, siblings in tree.scan_range(prefix, prefix + b"\xff"):
-        for version in siblings:
-            value = None if version.is_tombstone else plain(bytes(version.details.value))
-            if isinstance(value, dict):
-                yield value
+    for _, siblings in tree.scan_range(prefix, key_range_end(prefix)):
+        yield from _rows(siblings)
+
+
+def _rows(siblings: Siblings) -> Iterator[dict[str, object]]:
+    for version in siblings:
+        value = None if version.is_tombstone else plain(bytes(version.details.value))
+        if isinstance(value, dict):
+            yield value
 
 
 def _pattern(text: object) -> Pattern | None:
