@@ -1,10 +1,11 @@
-"""One call of a client's session, from its request to its answer; see :mod:`.session`."""
+"""The calls of a client's session, from their requests to their answers; see :mod:`.session`. Pure."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
-import anyio
+from kvnode.transport.signals import Signal
 
 from . import protocol as p
 from .errors import NOT_DONE, UNKNOWN, KvError, error, unavailable
@@ -14,15 +15,15 @@ from .wire import Needs
 class Call:
     """A call: the request as bytes, what it needs of a node, and what became of it so far.
 
-    `limit` is when it is overdue, on the event loop's clock. A `read` changes nothing; `again` says that the call may
-    be sent twice, `resent` that it will be: its first connection broke before the answer came.
+    `limit` is when it is overdue, on the event loop's clock; `ended` is set at its end. A `read` changes nothing;
+    `again` says that it may be sent twice, `resent` that it will be: its first connection broke before the answer came.
     """
 
     __slots__ = (
         "again",
         "answer",
+        "ended",
         "error",
-        "event",
         "frame",
         "id",
         "limit",
@@ -33,7 +34,9 @@ class Call:
         "sent",
     )
 
-    def __init__(self, id: int, needs: Needs, frame: bytes, limit: float, *, read: bool, again: bool) -> None:
+    def __init__(
+        self, id: int, needs: Needs, frame: bytes, limit: float, ended: Signal, *, read: bool, again: bool
+    ) -> None:
         self.id = id
         self.needs = needs
         self.frame = frame
@@ -42,7 +45,7 @@ class Call:
         self.limit = limit
         self.sent = False
         self.resent = False
-        self.event = anyio.Event()
+        self.ended = ended
         self.answer: p.Answer | None = None
         self.refusal: p.Fail | None = None
         self.error: KvError | None = None
@@ -52,10 +55,70 @@ class Call:
         """What is known of its effect, if no answer comes."""
         return UNKNOWN if (self.sent or self.resent) and not self.read else NOT_DONE
 
+    def succeed(self, answer: p.Answer) -> None:
+        """It ends with this answer."""
+        self.answer = answer
+        self.ended.set()
+
     def fail(self, err: KvError) -> None:
         """It ends with this error."""
         self.error = err
-        self.event.set()
+        self.ended.set()
+
+
+class Calls:
+    """The calls under way, in the order in which they were made. One that was sent has `grace_s` beyond its limit."""
+
+    def __init__(self, grace_s: float) -> None:
+        self._grace_s: Final = grace_s
+        self._calls: Final[dict[int, Call]] = {}
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(list(self._calls.values()))
+
+    def add(self, call: Call) -> None:
+        """A call begins, or waits again."""
+        self._calls[call.id] = call
+
+    def pop(self, id: int) -> Call | None:
+        """The call with this id has ended; None if it had before."""
+        return self._calls.pop(id, None)
+
+    def unsent(self) -> Iterator[Call]:
+        """Those that wait for a connection, or for room on it."""
+        return (call for call in self._calls.values() if not call.sent and call.refusal is None)
+
+    def broken(self, where: str, why: str) -> None:
+        """The connection is gone: what was sent is sent again if it may be, else its outcome is unknown."""
+        for call in self:
+            if call.sent and call.again:
+                call.sent, call.resent = False, True
+            elif call.sent:
+                del self._calls[call.id]
+                call.fail(unavailable(f"the connection to {where} broke before the answer came ({why})", UNKNOWN))
+
+    def fail(self, err: KvError) -> None:
+        """All end with this error."""
+        for call in self:
+            call.fail(err)
+        self._calls.clear()
+
+    def next_limit(self) -> float:
+        """When the next one is overdue."""
+        return min(map(self._limit, self._calls.values()), default=float("inf"))
+
+    def overdue(self, now: float) -> list[Call]:
+        """Those whose time is up; they are no longer under way."""
+        late = [call for call in self._calls.values() if self._limit(call) <= now]
+        for call in late:
+            del self._calls[call.id]
+        return late
+
+    def _limit(self, call: Call) -> float:
+        return call.limit + (self._grace_s if call.sent else 0.0)
 
 
 def result_of(call: Call) -> p.Answer:

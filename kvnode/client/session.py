@@ -17,9 +17,10 @@ import anyio
 from kvnode.codec.framing import FrameDecoder, FrameError
 from kvnode.transport.address import Address
 from kvnode.transport.base import Connection, ConnectionClosed, DialFailed, Transport
+from kvnode.transport.signals import clock, signals
 
 from . import protocol as p
-from .calls import Call, result_of
+from .calls import Call, Calls, result_of
 from .errors import NOT_DONE, UNKNOWN, Closed, KvError, ProtocolError, error, unavailable
 from .wire import Needs, WireError, decode_answer, framed, is_served, needs_of
 
@@ -82,7 +83,9 @@ class Session:
         self._hello: Final = framed(hello)
         self._random: Final = random
         self._connection: Connection | None = None
-        self._calls: dict[int, Call] = {}
+        self._signal: Final = signals()
+        self._time: Final = clock()
+        self._calls: Final = Calls(self.options.grace)
         self._streams: dict[int, Fed] = {}
         self._last_id = 0
         self._failures: dict[Address, KvError] = {}
@@ -121,9 +124,7 @@ class Session:
     def close(self) -> None:
         """The end: all calls and streams fail."""
         self._closed = Closed("closed", "the client is closed")
-        for call in self._calls.values():
-            call.fail(self._closed)
-        self._calls.clear()
+        self._calls.fail(self._closed)
         for stream in list(self._streams.values()):
             stream.fail(self._closed)
         self._streams.clear()
@@ -176,7 +177,7 @@ class Session:
             for payload in payloads:
                 self._take(payload)
             data = await connection.receive()
-            self._heard = anyio.current_time()
+            self._heard = self._time()
             self._pinged = None
             payloads = decoder.feed(data)
 
@@ -198,11 +199,11 @@ class Session:
         self.connections += 1
         self._connection = connection
         self._failures.clear()
-        self._heard = anyio.current_time()
+        self._heard = self._time()
         self._pinged = None
         self._tried.set()
         self._wake.set()
-        for call in list(self._calls.values()):
+        for call in self._calls:
             call.refusal = None
             self._post(call)
         for id, stream in list(self._streams.items()):
@@ -217,12 +218,7 @@ class Session:
             _log.debug("connection lost", extra={"address": str(address), "why": why})
         self._connection = self.node = None
         self._late.clear()
-        for call in list(self._calls.values()):
-            if call.sent and call.again:
-                call.sent, call.resent = False, True
-            elif call.sent:
-                del self._calls[call.id]
-                call.fail(unavailable(f"the connection to {address} broke before the answer came ({why})", UNKNOWN))
+        self._calls.broken(str(address), why)
         for stream in list(self._streams.values()):
             stream.broken()
 
@@ -234,7 +230,7 @@ class Session:
         if stream is not None:
             stream.feed(message, len(payload))
             return
-        call = self._calls.pop(message.id, None)
+        call = self._calls.pop(message.id)
         if call is not None:
             self._answered(call, message)
         elif message.id == 0 and isinstance(message, p.Fail):
@@ -243,10 +239,9 @@ class Session:
     def _answered(self, call: Call, message: p.Answer) -> None:
         if isinstance(message, p.Fail) and message.code == "stopping":
             call.sent, call.refusal = False, message  # nothing was done: it goes to the next connection, if in time
-            self._calls[call.id] = call
-            return
-        call.answer = message
-        call.event.set()
+            self._calls.add(call)
+        else:
+            call.succeed(message)
 
     # -- calls -----------------------------------------------------------------------------------------------
 
@@ -273,15 +268,16 @@ class Session:
             frame = framed(message)
         except FrameError as err:
             raise error("too_large", str(err)) from None
-        call = Call(id, needs_of(message), frame, anyio.current_time() + timeout_s, read=read, again=again)
-        self._calls[id] = call
+        limit = self._time() + timeout_s
+        call = Call(id, needs_of(message), frame, limit, self._signal(), read=read, again=again)
+        self._calls.add(call)
         self._post(call)
         if call.limit < self._look_at:
             self._wake.set()
         try:
-            await call.event.wait()
+            await call.ended.wait()
         finally:
-            if self._calls.pop(id, None) is not None and call.sent:
+            if self._calls.pop(id) is not None and call.sent:
                 self.send(p.Cancel(id))
         return result_of(call)
 
@@ -290,7 +286,7 @@ class Session:
         if self._connection is None or call.sent:
             return
         if (why := self._too_old(call.needs)) is not None:
-            self._calls.pop(call.id, None)
+            self._calls.pop(call.id)
             call.fail(unavailable(str(why), UNKNOWN) if call.outcome == UNKNOWN else why)
             return
         call.sent = self._connection.queue(call.frame)
@@ -324,9 +320,7 @@ class Session:
         """Queue what there is room for; says whether that was all."""
         while self._late and connection.queue(self._late[0]):
             del self._late[0]
-        for call in self._calls.values():
-            if call.sent or call.refusal is not None:
-                continue
+        for call in self._calls.unsent():
             if self._late or not connection.queue(call.frame):
                 return False
             call.sent = True
@@ -367,21 +361,15 @@ class Session:
     async def _keep_time(self) -> None:
         """Fail what is overdue, and see whether the other side lives."""
         while True:
-            now = anyio.current_time()
-            self._look_at = min(self._overdue(now), self._liveness(now))
+            now = self._time()
+            self._fail_overdue(now)
+            self._look_at = min(self._calls.next_limit(), self._liveness(now))
             self._wake = anyio.Event()
             with anyio.CancelScope(deadline=self._look_at):
                 await self._wake.wait()
 
-    def _overdue(self, now: float) -> float:
-        """Fail calls whose time is up; gives when the next one is due."""
-        due = float("inf")
-        for call in list(self._calls.values()):
-            limit = call.limit + (self.options.grace if call.sent else 0.0)
-            if limit > now:
-                due = min(due, limit)
-                continue
-            del self._calls[call.id]
+    def _fail_overdue(self, now: float) -> None:
+        for call in self._calls.overdue(now):
             if call.sent:
                 self.send(p.Cancel(call.id))
                 call.fail(unavailable("the node did not answer in time", call.outcome, "timeout"))
@@ -389,7 +377,6 @@ class Session:
                 call.fail(error(call.refusal.code, call.refusal.message))
             else:
                 call.fail(self.failure(call.outcome))
-        return due
 
     def _liveness(self, now: float) -> float:
         """Ask a silent node; give it up if it stays silent. (A process that slept asks first, too.)"""

@@ -144,13 +144,15 @@ NEWER: Final[Mapping[type[Message], str]] = {
 """The requests that not every version takes, in words."""
 
 
+_NEEDS: Final = {kind: Needs(kind.__struct_config__.tag, "", NEWER.get(kind, "")) for kind in get_args(AnyRequest)}
+_NEEDS_LEASES: Final = _NEEDS[p.Batch]._replace(feature=LEASES, what=LEASES)
+
+
 def needs_of(request: Message) -> Needs:
     """What a node needs to understand this request as it is meant."""
-    tag = request.__struct_config__.tag
-    assert isinstance(tag, int)
     if isinstance(request, p.Batch) and any(op.ttl_ms is not None for op in request.ops):
-        return Needs(tag, LEASES, LEASES)
-    return Needs(tag, "", NEWER.get(type(request), ""))
+        return _NEEDS_LEASES
+    return _NEEDS[type(request)]
 
 
 def is_served(needs: Needs, node: ServerHello) -> bool:
