@@ -16,30 +16,18 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskStatus
 
-from kvnode.core.effects import (
-    Acked,
-    Change,
-    Close,
-    Deliver,
-    Effect,
-    LinkId,
-    Notify,
-    Now,
-    Persist,
-    Refused,
-    Report,
-    Send,
-    Wrote,
-)
+from kvnode.core.effects import Change, LinkId, Notify, Now, Refused, Report, Wrote
 from kvnode.core.messages import Event, Message
 from kvnode.core.replica import Replica
 from kvnode.core.ticks import Known
+from kvnode.transport.signals import Signal, signals
 
 from . import acks
 from .acks import AckLevel
 from .alarm import NEVER, Alarm
 from .errors import NodeError, Overloaded, RefusedError, Stopping, StoreUnavailable
-from .listeners import Listeners
+from .knowing import Knowing
+from .outlet import Outlet
 from .pending import PendingCall, PendingWrite, Port
 from .reports import Reports
 from .status import PeerRow, status_of
@@ -82,19 +70,16 @@ class Driver:
         """Who the peers are; whoever dials and accepts puts its function here."""
         self._clock: Final = clock
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._wake = anyio.Event()
+        self._wake: Signal | None = None
+        """Set in place while the driver sleeps."""
         self._turned: anyio.Event | None = None
         self._alarm: Final = Alarm(self._next_deadline, clock, self._ring)
-        self._ports: dict[LinkId, Port] = {}
+        self._outlet: Final = Outlet(self.store, self.reports, self.counters)
         self._next_link: LinkId = 1
-        self._on_notify: Final[Listeners[Notify]] = Listeners()
-        self._on_deliver: Final[Listeners[Event]] = Listeners()
         self._waiting: Final = Waiting(replica)
         self._made: list[PendingWrite] = []
-        self._token = 0
         self._stored = 0
-        self._knowing: list[tuple[Known, anyio.Event]] = []
-        self._look = False
+        self._knowing: Final = Knowing(lambda: replica.known)
         self._ended = False
         self._stopping = False
 
@@ -120,21 +105,28 @@ class Driver:
     def stop(self) -> None:
         """End :meth:`run` after what is in the inbox."""
         self._stopping = True
-        self._wake.set()
+        self._rouse()
 
     async def _write_shielded(self) -> None:
         with anyio.CancelScope(shield=True):
             await self.store.run()
 
     async def _turns(self) -> None:
+        new_signal = signals()
         while not self._stopping:
             if self._inbox:
                 await anyio.lowlevel.checkpoint()
             else:
-                self._wake = anyio.Event()
+                self._wake = new_signal()
                 await self._wake.wait()
             self._turn()
         self._turn()
+
+    def _rouse(self) -> None:
+        """Let the driver have a turn."""
+        if self._wake is not None:
+            self._wake.set()
+            self._wake = None
 
     def _next_deadline(self) -> int:
         """When :meth:`_turn` has something to do of itself, in milliseconds of `Now.mono`."""
@@ -149,10 +141,9 @@ class Driver:
         deadline = self.replica.next_deadline
         if deadline is not None and deadline <= now.mono:
             self.replica.wake(now)
-        self._execute(self.replica.take_effects(), now)
+        self._outlet.carry_out(self.replica.take_effects(), now)
         self._answer(now)
-        if self._knowing:
-            self._look_at_known()
+        self._knowing.look()
         self.counters["turns"] += 1
         if self._turned is not None:
             self._turned.set()
@@ -163,26 +154,26 @@ class Driver:
         """A turn is due."""
         if self._alarm.late_ms > LATE_MS:
             self.counters["late_turns"] += 1
-        self._wake.set()
+        self._rouse()
 
     def _answer(self, now: Now) -> None:
         """Tell those whose writes have reached their level, or have waited long enough for it."""
         if self._stored:
             self._waiting.stored(self._stored)
-            self._stored, self._look = 0, False
-        if self._look:
-            self._look = False
+        elif self._outlet.acknowledged:
             self._waiting.look()
+        self._stored, self._outlet.acknowledged = 0, False
         if self._made:
             made, self._made = self._made, []
-            self._waiting.add(made, self._token)
+            self._waiting.add(made, self._outlet.token)
         due = self._waiting.next_due
         if due is not None and due <= now.mono:
             self._waiting.expire(now.mono)
 
     def _post(self, handler: Callable[..., None], *args: Any) -> None:
         self._inbox.append((handler, args))
-        self._wake.set()
+        if self._wake is not None:
+            self._rouse()
 
     async def _next_turn(self) -> None:
         """Wait until the next turn is over."""
@@ -201,53 +192,17 @@ class Driver:
         if self._turned is not None:
             self._turned.set()
 
-    # -- effects ---------------------------------------------------------------------------------------------
-
-    def _execute(self, effects: Sequence[Effect], now: Now) -> None:
-        """Carry out, in order. Ports only queue, so what they queue leaves together when all is done."""
-        touched: dict[LinkId, Port] = {}
-        for effect in effects:
-            match effect:
-                case Send(link, seq, message):
-                    port = self._ports.get(link)
-                    if port is not None:
-                        port.send(seq, message)
-                        touched[link] = port
-                        self.counters["sent"] += 1
-                case Persist(token):
-                    self._token = token
-                    self.store.add(effect)
-                case Close(link, why, fatal):
-                    port = self._ports.pop(link, None)
-                    if port is not None:
-                        port.close(why, fatal)
-                case Acked():
-                    self._look = True
-                case _:
-                    self._tell(effect, now)
-        for port in touched.values():
-            port.flush()
-
-    def _tell(self, effect: Notify | Deliver | Report, now: Now) -> None:
-        match effect:
-            case Notify():
-                self.counters["notified"] += 1
-                self._on_notify.tell(effect)
-            case Deliver(event):
-                self.counters["events"] += 1
-                self._on_deliver.tell(event)
-            case Report():
-                self.reports.take(effect, now)
+    # -- listening --------------------------------------------------------------------------------------------
 
     def on_notify(self, callback: Callable[[Notify], None]) -> Callable[[], None]:
         """Call `callback` in the turn in which the siblings of a path changed. It must not raise or wait. Calling what
         this returns ends it.
         """
-        return self._on_notify.add(callback)
+        return self._outlet.notified.add(callback)
 
     def on_deliver(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """Call `callback` for every event; otherwise like :meth:`on_notify`."""
-        return self._on_deliver.add(callback)
+        return self._outlet.delivered.add(callback)
 
     def now(self) -> Now:
         """The time, by this node's clock."""
@@ -340,7 +295,7 @@ class Driver:
             return
         self.report("store_failed", "store", f"the store fails, nothing is acknowledged as on disk: {why}")
         self._waiting.failing(why)
-        self._wake.set()  # whoever waits for room looks again
+        self._rouse()  # whoever waits for room looks again
 
     # -- other requests --------------------------------------------------------------------------------------
 
@@ -366,28 +321,7 @@ class Driver:
 
     async def wait_known(self, known: Known, timeout_s: float) -> bool:
         """Wait until this node knows everything in `known`; False if it does not in time."""
-        if known <= self.replica.known:
-            return True
-        event = anyio.Event()
-        entry = (known, event)
-        self._knowing.append(entry)
-        try:
-            with anyio.move_on_after(timeout_s):
-                await event.wait()
-        finally:
-            if entry in self._knowing:
-                self._knowing.remove(entry)
-        return event.is_set()
-
-    def _look_at_known(self) -> None:
-        have = self.replica.known
-        left = []
-        for known, event in self._knowing:
-            if known <= have:
-                event.set()
-            else:
-                left.append((known, event))
-        self._knowing = left
+        return await self._knowing.wait(known, timeout_s)
 
     def status(self) -> dict[str, Any]:
         """The state of the node as plain data, see :mod:`.status`."""
@@ -400,13 +334,13 @@ class Driver:
         """A connection stands; gives its id. The replica's hello goes to `port`."""
         link = self._next_link
         self._next_link += 1
-        self._ports[link] = port
+        self._outlet.ports[link] = port
         self._post(self._linked, link, dialled)
         return link
 
     def unlink(self, link: LinkId) -> None:
         """The connection is gone."""
-        self._ports.pop(link, None)
+        self._outlet.ports.pop(link, None)
         self._post(self._unlinked, link)
 
     def received(self, link: LinkId, seq: int, message: Message) -> None:
@@ -424,7 +358,7 @@ class Driver:
             await self._next_turn()
 
     def _linked(self, now: Now, link: LinkId, dialled: bool) -> None:
-        if link in self._ports:
+        if link in self._outlet.ports:
             self.replica.linked(link, now, dialled=dialled)
 
     def _unlinked(self, now: Now, link: LinkId) -> None:

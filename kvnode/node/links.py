@@ -10,6 +10,7 @@ from kvnode.codec import peer as codec
 from kvnode.codec.framing import FrameError, frame
 from kvnode.core.effects import LinkId
 from kvnode.core.messages import Digest, Message, Versions
+from kvnode.core.ticks import check_name
 from kvnode.transport.base import Connection
 
 WRITABLE_BYTES: Final = 64 * 1024
@@ -104,3 +105,12 @@ class Link:
         self._filled = anyio.Event()
         self._since_writable = 0
         await self.connection.drained(LOW_WATER_BYTES)
+
+
+def is_name(text: str) -> bool:
+    """Whether a node can be called so."""
+    try:
+        check_name(text)
+    except ValueError:
+        return False
+    return True

@@ -18,16 +18,16 @@ from anyio.abc import SocketAttribute, TaskGroup
 from kvnode.codec.framing import FrameError
 from kvnode.codec.peer import Framed, PeerCodecError, decode
 from kvnode.core.effects import LinkId, Notify, Now
-from kvnode.core.messages import Hello, Ping, PingReq, Pong
-from kvnode.core.ticks import check_name
+from kvnode.core.messages import Hello, PingReq, Pong
 from kvnode.transport.address import Address
 from kvnode.transport.base import Connection, ConnectionClosed, DialFailed, Transport
 
+from .clocks import Clocks
 from .dial import Backoff, DialLimits, Target
 from .discovery import NODES_KEY, learned
 from .driver import Driver
 from .frames import Frames
-from .links import LINK_LEVEL, Link
+from .links import LINK_LEVEL, Link, is_name
 from .liveness import LINK_MESSAGES, Dead, Liveness, LivenessLimits, Tell, Verdict
 from .status import PeerRow
 from .verifying import VERIFY_MESSAGES, Verifier
@@ -37,8 +37,6 @@ GREETING_TIMEOUT_S: Final = 10.0
 NUDGE_EVERY_MS: Final = 5_000
 """A new link ends the waiting of all targets at most this often."""
 CLOSE_TIMEOUT_S: Final = 1.0
-CLOCKS_S: Final = 1.0
-"""Given to peers for telling their time."""
 LOOK_MS: Final = 1_000
 """How often is looked which links wait for an answer."""
 REST_MS: Final = 60_000
@@ -76,6 +74,7 @@ class Peers:
         self._loopback: Final = loopback
         self._dial: Final = dial or DialLimits()
         self._liveness: Final = Liveness(liveness)
+        self._clocks: Final = Clocks(clock)
         self._links: dict[LinkId, Link] = {}
         self._targets: list[Target] = [self._target((seed,)) for seed in seeds]
         self._engaged: dict[str, Target] = {}
@@ -133,14 +132,8 @@ class Peers:
         return rows
 
     async def compare_clocks(self) -> None:
-        """Ask all linked peers for their time; comes back when all have answered, or after :data:`CLOCKS_S`."""
-        links = [link for link in self._links.values() if link.name and not link.why]
-        for link in links:
-            link.skew_ms = None
-            link.tell(Ping(0))
-        with anyio.move_on_after(CLOCKS_S):
-            while any(link.skew_ms is None for link in links):  # noqa: ASYNC110  # asked by people, now and then
-                await anyio.sleep(CLOCKS_S / 20)
+        """Ask all linked peers for their time, see :meth:`.clocks.Clocks.compare`."""
+        await self._clocks.compare(list(self._links.values()))
 
     # -- learning addresses ----------------------------------------------------------------------------------
 
@@ -307,8 +300,8 @@ class Peers:
     def _take(self, link: Link, payload: bytes, target: Target | None) -> None:
         """One payload: the link layer's own, or the replica's. Raises PeerCodecError."""
         seq, message = decode(payload)
-        if isinstance(message, Pong) and message.wall_ms is not None:
-            link.skew_ms = message.wall_ms - self._clock().wall
+        if isinstance(message, Pong):
+            self._clocks.told(link, message)
         if isinstance(message, LINK_MESSAGES):
             self._carry_out(self._liveness.received(link.id, message, self._clock().mono))
             if isinstance(message, PingReq):
@@ -358,6 +351,7 @@ class Peers:
 
     def _gone(self, link: Link) -> None:
         del self._links[link.id]
+        self._clocks.look()
         self._liveness.down(link.id)
         self._driver.unlink(link.id)
         self._note_change()
@@ -407,12 +401,3 @@ class Peers:
                 case Dead(_, why, _):
                     link.why = why
                     link.connection.close(why)
-
-
-def is_name(text: str) -> bool:
-    """Whether a node can be called so."""
-    try:
-        check_name(text)
-    except ValueError:
-        return False
-    return True

@@ -20,25 +20,20 @@ from anyio.abc import TaskGroup
 from kvnode.client import protocol as p
 from kvnode.client.wire import FEATURES, LAST_REQUEST, WireError, decode_request, framed, id_of, known_of
 from kvnode.codec.framing import HEADER_BYTES, FrameError
-from kvnode.core.entry import decode_record
 from kvnode.core.path import path_key
 from kvnode.transport.base import Connection, ConnectionClosed
 
+from .client_calls import ClientCalls
 from .client_limits import ClientLimits
 from .client_writes import ClientWrites
 from .driver import Driver
-from .errors import NodeError, RefusedError
 from .frames import Frames
-from .inspecting import Answer, Inspector
-from .jobs import Jobs
-from .loading import take_in
+from .inspecting import Inspector
 from .requests import (
     RequestError,
     behind,
-    check_value,
     checked_path,
     checked_scope,
-    failure,
     obtainable,
 )
 from .rows import RowEncoder, Scope
@@ -82,29 +77,21 @@ class ClientSession:
             timeout_ms=shared.limits.timeout_ms,
         )
         self._read_at = 0
-        self._cancelled: set[int] = set()
-        self._in_work: set[int] = set()
         self._heard = True
         self._tasks: TaskGroup | None = None
-        self._jobs: Jobs | None = None
         self._handlers: Final[dict[type[p.Message], Callable[[Any], None]]] = {
             p.Get: self._get,
             p.Batch: self._batch,
             p.Tree: self._tree,
             p.Watch: self._watch,
-            p.SendEvent: self._send_event,
             p.Events: self._events,
             p.Status: self._status,
             p.GcExplain: self._gc_explain,
-            p.Retire: self._retire,
             p.Dump: self._dump,
             p.Backup: self._backup,
-            p.Load: self._load,
             p.Grant: self._grant,
-            p.Cancel: self._cancel,
             p.Resync: self._resync,
             p.Ping: self._ping,
-            **{kind: partial(self._inspect, answer) for kind, answer in shared.inspector.answers.items()},
         }
 
     @property
@@ -121,10 +108,13 @@ class ClientSession:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                self._jobs = Jobs(tasks, max_workers=self._limits.workers, max_waiting=self._limits.waiting)
+                shared = self._shared
+                calls = ClientCalls(self._driver, shared.inspector, tasks, self._send, self._author, self._limits)
+                self._handlers.update(calls.handlers)
+                self._handlers[p.Cancel] = partial(self._cancel, calls)
                 tasks.start_soon(self._pump)
                 tasks.start_soon(self._mind_idle)
-                await self._read(self._jobs)
+                await self._read(calls)
                 tasks.cancel_scope.cancel()
         finally:
             self._writes.close()
@@ -133,7 +123,7 @@ class ClientSession:
 
     # -- tasks -----------------------------------------------------------------------------------------------
 
-    async def _read(self, jobs: Jobs) -> None:
+    async def _read(self, calls: ClientCalls) -> None:
         limits, connection, writes = self._limits, self._connection, self._writes
         try:
             while True:
@@ -146,8 +136,8 @@ class ClientSession:
                         await connection.drained(limits.drained_bytes)
                     if writes.is_full:
                         await writes.room()
-                    if jobs.full:
-                        await jobs.room()
+                    if calls.is_full:
+                        await calls.room()
                     if not at % limits.turn_requests:
                         await anyio.lowlevel.checkpoint()
         except ConnectionClosed:
@@ -225,74 +215,8 @@ class ClientSession:
     def _ping(self, request: p.Ping) -> None:
         self._send(p.Pong(request.id))
 
-    # -- calls that wait ---------------------------------------------------------------------------------------
-
-    def _later(self, id: int, answer: Callable[[], Any]) -> None:
-        """Answer by an async function, in the pool."""
-        assert self._jobs is not None
-        self._in_work.add(id)
-
-        async def job() -> None:
-            if id not in self._cancelled:
-                await self._answer(id, answer)
-            self._in_work.discard(id)
-            self._cancelled.discard(id)
-
-        self._jobs.add(job)
-
-    async def _answer(self, id: int, answer: Callable[[], Any]) -> None:
-        try:
-            message: p.Message = await answer()
-        except NodeError as err:
-            message = failure(id, err)
-        if id not in self._cancelled:
-            self._send(message)
-
     def _batch(self, request: p.Batch) -> None:
         self._writes.take(request, self._read_at)
-
-    def _send_event(self, request: p.SendEvent) -> None:
-        path = checked_path(request.path)
-        check_value(request.value)
-        author = self._author if request.author is None else request.author
-
-        async def send() -> p.Message:
-            await self._driver.call(lambda replica, now: replica.send_event(path, request.value, author, now))
-            return p.Done(request.id)
-
-        self._later(request.id, send)
-
-    def _retire(self, request: p.Retire) -> None:
-        async def retire() -> p.Message:
-            refused = await self._driver.call(lambda replica, now: replica.retire(request.name, now))
-            if refused is not None:
-                raise RefusedError(refused)
-            return p.Done(request.id)
-
-        self._later(request.id, retire)
-
-    def _load(self, request: p.Load) -> None:
-        try:
-            records = [decode_record(record) for record in request.records]
-        except ValueError as err:
-            raise RequestError("bad_value", f"not a stored record: {err}") from None
-
-        async def load() -> p.Message:
-            new = await self._driver.call(lambda replica, now: take_in(replica, records, now))
-            return p.Done(request.id, new)
-
-        self._later(request.id, load)
-
-    def _inspect(self, answer: Answer, request: Any) -> None:
-        """One of the requests for looking after the node."""
-
-        async def inspect() -> p.Message:
-            try:
-                return p.Done(request.id, await answer(request, self._author))
-            except RequestError as err:
-                return p.Fail(request.id, err.code, str(err))
-
-        self._later(request.id, inspect)
 
     # -- streams ---------------------------------------------------------------------------------------------
 
@@ -387,13 +311,12 @@ class ClientSession:
             stream.grant(request.credits)
             self._touch(stream)
 
-    def _cancel(self, request: p.Cancel) -> None:
+    def _cancel(self, calls: ClientCalls, request: p.Cancel) -> None:
         if request.id in self._streams:
             self._end_stream(request.id)
-        elif request.id in self._in_work:
-            self._cancelled.add(request.id)
         else:
             self._writes.cancel(request.id)
+            calls.cancel(request.id)
 
     def _resync(self, request: p.Resync) -> None:
         stream = self._streams.get(request.id)
