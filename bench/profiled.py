@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import pstats
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -83,10 +83,15 @@ def main() -> None:
     options = parser.parse_args()
     found = spent(uvloop.run(profile(options.measure, options.operations)))
     total = sum(own_s for _, own_s in found.values())
-    layers: Counter[str] = Counter()
+    layers: defaultdict[str, float] = defaultdict(float)
     for function, (_, own_s) in found.items():
-        layers[layer(function)] += own_s
-    print(table(("part", "share"), ((name, f"{own_s / total:.0%}") for name, own_s in layers.most_common())))
+        layers[layer(function)] += own_s / total
+    print(
+        table(
+            ("part", "share"),
+            ((name, f"{share:.0%}") for name, share in sorted(layers.items(), key=lambda item: -item[1])),
+        )
+    )
     print()
     most = sorted(found.items(), key=lambda item: -item[1][1])[:FUNCTIONS]
     print(

@@ -25,7 +25,7 @@ class Wires:
         self._real: list[int] = []
         self._servers: list[asyncio.Server] = []
         self._ports: list[int] = []
-        self._open: dict[asyncio.Transport, frozenset[int]] = {}
+        self._open: dict[asyncio.WriteTransport, frozenset[int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._off: int | None = None
 

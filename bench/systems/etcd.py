@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ class Etcd(Cluster):
         for server in self.servers:
             await server.accepts()
         for node in range(3):
-            await until(lambda node=node: self._leads(node))
+            await until(partial(self._leads, node))
 
     async def _leads(self, node: int) -> bool:
         async with _client(self._clients[node]) as client:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -50,7 +51,7 @@ class Kv(Cluster):
         for server in self.servers:
             await server.start()
         for node in range(3):
-            await until(lambda node=node: self.holds(node, 0))
+            await until(partial(self.holds, node, 0))
 
     def _command(self, node: int, name: str, peers: Sequence[int]) -> list[str]:
         own = ["--name", name, "--data", str(self.folder / name), "--listen", f"127.0.0.1:{self._ports[node]}"]

@@ -7,6 +7,7 @@ import json
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ class Nats(Cluster):
             await server.accepts()
         await until(self._bucket_made)
         for node in range(3):
-            await until(lambda node=node: self.holds(node, 0))
+            await until(partial(self.holds, node, 0))
 
     async def _bucket_made(self) -> bool:
         config = KeyValueConfig(bucket=BUCKET, replicas=3, storage=StorageType.FILE)

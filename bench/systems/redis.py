@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -86,7 +87,7 @@ class Redis7(Cluster):
         for server in self.servers:
             await server.start()
         for node in range(3):
-            await until(lambda node=node: self.holds(node, 0))
+            await until(partial(self.holds, node, 0))
 
     @asynccontextmanager
     async def store(self, node: int) -> AsyncIterator[RedisStore]:
