@@ -14,10 +14,10 @@ from typing import Any, BinaryIO, Final, Protocol, TypeVar
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 
 from kvnode.core.effects import Persist
 from kvnode.store.base import Batch, StoreError
+from kvnode.transport.worker import Worker
 
 from .errors import Stopping
 from .pastuse import PastUse
@@ -78,7 +78,7 @@ class Writer:
         self._store: Final = store
         self._done: Final = done
         self._failing: Final = failing
-        self._limiter = anyio.CapacityLimiter(1)
+        self._worker: Final = Worker("store")
         self._pending: list[Persist] = []
         self._under_way = 0
         self._jobs: deque[_Job] = deque()
@@ -140,6 +140,12 @@ class Writer:
 
     async def run(self) -> None:
         """Commit until :meth:`end`; then what is pending goes to disk, or is given up if the store fails."""
+        try:
+            await self._run()
+        finally:
+            self._worker.close()
+
+    async def _run(self) -> None:
         delay = RETRY_FIRST_S
         while self._pending or self._jobs or not self._ending:
             sound = not self._pending or await self._commit()
@@ -183,7 +189,7 @@ class Writer:
     async def _off_loop(self, do: Callable[[], T]) -> T:
         """Call the store: on the thread, if it may block."""
         if self._store.blocking:
-            return await anyio.to_thread.run_sync(do, limiter=self._limiter)
+            return await self._worker.run(do)
         result = do()
         await anyio.lowlevel.checkpoint()
         return result
