@@ -10,6 +10,7 @@
 * :mod:`.watch`, :mod:`.catchup`, :mod:`.idle`: watching, joining and catching up, traffic at rest, message by message
 * :mod:`.core`: the core and its codec alone
 * :mod:`.flash`: what a node writes to its disk for what clients change
+* :mod:`.growth`: with more nodes, keys, watchers, larger values; what is to be expected of a thousand nodes
 
 What is measured of a client is in :mod:`kvnode.testing.bench`, which ``kv bench`` uses, too.
 """
