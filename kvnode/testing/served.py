@@ -24,7 +24,7 @@ from kvnode.transport.tasks import background_tasks
 
 from .inprocess import TestNode, running_node
 
-FAST: Options = Options(hello_timeout=2.0, backoff_first=0.005, backoff_most=0.05, grace=0.3, ping_after=5.0)
+FAST: Options = Options(hello_timeout=20.0, backoff_first=0.005, backoff_most=0.05, grace=0.3, ping_after=60.0)
 """Times that let a test wait little."""
 
 

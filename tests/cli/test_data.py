@@ -120,9 +120,10 @@ def test_on_a_terminal_it_asks(
             return True
 
     _house(fake)
-    monkeypatch.setattr("sys.stdin", Terminal(f"{answer}\n"))
-    monkeypatch.setattr("sys.stderr", terminal := Terminal())
-    assert kv("delete", "-r", "home").code == (left == 5)
+    with monkeypatch.context() as patch:  # sys.stderr is taken back before capsys takes back its own
+        patch.setattr("sys.stdin", Terminal(f"{answer}\n"))
+        patch.setattr("sys.stderr", terminal := Terminal())
+        assert kv("delete", "-r", "home").code == (left == 5)
     assert terminal.getvalue().startswith("Delete 3 values at and below home? [y/N]")
     assert len(fake.entries) == left
 

@@ -120,6 +120,8 @@ async def test_more_than_is_wanted() -> None:
 
 async def test_what_has_become_equal_meanwhile_is_left_out() -> None:
     async with two("x") as (node, other, a, b):
+        away = (version("@.nodes.away", 7, {"inc": ""}),)  # for whom it is remembered what the write took the place of
+        await node.driver.call(lambda replica, now: take_in(replica, [away], now))
         await a.set("x", 2)
         found = await compare(a.inspection, b.inspection, Path.parse("x"))
         records = [node.replica.tree.get(Path.parse("x").key)]
