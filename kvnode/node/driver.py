@@ -73,7 +73,9 @@ class Driver:
         self._wake: Signal | None = None
         """Set in place while the driver sleeps."""
         self._turned: anyio.Event | None = None
-        self._alarm: Final = Alarm(self._next_deadline, clock, self._ring)
+        self._due = NEVER
+        """When the next turn is due of itself, in milliseconds of `Now.mono`; only turns change that."""
+        self._alarm: Final = Alarm(lambda: self._due, clock, self._ring)
         self._outlet: Final = Outlet(self.store, self.reports, self.counters)
         self._next_link: LinkId = 1
         self._waiting: Final = Waiting(replica)
@@ -87,6 +89,7 @@ class Driver:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Drive until :meth:`stop` (or cancellation); everything accepted before is stored at the end."""
+        self._due = self._next_deadline()
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._write_shielded, name="store writer")
@@ -148,6 +151,7 @@ class Driver:
         if self._turned is not None:
             self._turned.set()
             self._turned = None
+        self._due = self._next_deadline()
         self._alarm.changed()
 
     def _ring(self) -> None:
