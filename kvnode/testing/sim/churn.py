@@ -128,6 +128,7 @@ class _Cluster:
                 node.replica.writable(effect.link, self.now())
         token = node.disk.sync(len(node.disk.staged))
         node.disk.take_fresh()
+        node.disk.forgotten.clear()  # kept for the ledger's laws, and there is no ledger here
         if token is not None:
             node.replica.persisted(token, self.now())
         return bool(effects)
