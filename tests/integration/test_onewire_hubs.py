@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
 from typing import Any
 
 import anyio
@@ -89,9 +88,10 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
         yield made
 
 
-@pytest.fixture
-def node(tmp_path: FilePath) -> Iterator[NodeProcess]:
-    with NodeProcess("a", tmp_path) as process:
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    """One for all tests here; each has an agent and paths of its own."""
+    with NodeProcess("a", tmp_path_factory.mktemp("node")) as process:
         yield process
 
 
@@ -120,12 +120,13 @@ async def test_a_simultaneous_conversion_does_not_reach_behind_hubs(bench: Bench
 
 async def test_the_agent_follows_temperatures_behind_hubs(node: NodeProcess, bench: Bench):
     async with connect(node.address, author="test") as kv, anyio.create_task_group() as tasks:
-        given = {"server": f"127.0.0.1:{bench.port}", "dest": "home", "interval": 0.1, "precision": 9}
-        tasks.start_soon(Agent(OneWire(), "attic", kv, overrides=given, policy=QUICK).run)
+        name = f"at{bench.port}"
+        given = {"server": f"127.0.0.1:{bench.port}", "dest": f"hubs.{name}", "interval": 0.1, "precision": 9}
+        tasks.start_soon(Agent(OneWire(), name, kv, overrides=given, policy=QUICK).run)
         for step in (0.0, 1.0, 2.5):
             bench.celsius = {TRUNK: 9.5 + step, NEAR: 3.0 + step, FAR: 7.5 + step}
             for rom, celsius in bench.celsius.items():
-                await until(kv, Path(("home", str(rom))), lambda value, want=celsius: value == want)  # type: ignore[misc]
+                await until(kv, Path(("hubs", name, str(rom))), lambda value, want=celsius: value == want)  # type: ignore[misc]
         tasks.cancel_scope.cancel()
 
 
