@@ -5,6 +5,8 @@ holder, and SQLite's exclusive mode keeps other programs out (it also needs no s
 opens on a full disk). At load every row is checked (inspection.py); a file that SQLite cannot make sense of is set
 aside after what can be read was copied (salvage.py).
 
+Nodes have a log in front of it (logged.py), to which it is the snapshot; alone it is a store of its own, too.
+
 What shows neither in a checksum nor in the tally is the loss of whole transactions at the end, such as a log cut
 short by a dying disk: the store is then an older state of itself, which is sound, and the peers fill it up.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 from kvnode.core.path import Path, PathError
@@ -23,6 +23,8 @@ RawRow = tuple[Any, Any, Any]
 
 _AT_ONCE: Final = (1, 16, 256)
 """So many rows are looked up by one statement."""
+_PUT_AT_ONCE: Final = 64
+"""So many are put by one, if there are so many."""
 
 
 class Table:
@@ -46,6 +48,7 @@ class Table:
             count: f"SELECT {key}, sum FROM {name} WHERE {key} IN ({', '.join([param] * count)})" for count in _AT_ONCE
         }
         self._put: Final = f"INSERT OR REPLACE INTO {name} VALUES ({param}, ?, ?)"
+        self._put_many: Final = self._put + f", ({param}, ?, ?)" * (_PUT_AT_ONCE - 1)
         self._delete: Final = f"DELETE FROM {name} WHERE {key} = {param}"
 
     def is_sound(self, row: RawRow) -> bool:
@@ -104,7 +107,14 @@ class Table:
             for _, _, checksum in new:
                 tally.add(self.name, checksum)
             db.executemany(self._delete, [(key,) for key, record in some if record is None and key in old])
-            db.executemany(self._put, new)
+            self._insert(db, new)
+
+    def _insert(self, db: sqlite3.Connection, rows: list[tuple[bytes, bytes, int]]) -> None:
+        """Many with each statement: for every one the module lets other threads run, and waits to run again itself."""
+        whole = len(rows) - len(rows) % _PUT_AT_ONCE
+        for at in range(0, whole, _PUT_AT_ONCE):
+            db.execute(self._put_many, list(chain.from_iterable(rows[at : at + _PUT_AT_ONCE])))
+        db.executemany(self._put, rows[whole:])
 
     def _old_sums(self, db: sqlite3.Connection, keys: list[bytes]) -> dict[bytes, int]:
         """The checksums of those rows that are there."""
