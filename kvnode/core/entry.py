@@ -233,9 +233,9 @@ def encode_record(siblings: Siblings) -> bytes:
 
 def decode_record(record: bytes) -> Siblings:
     """Read a stored record; ValueError if it is malformed."""
+    received = Version.received
     return tuple(
-        Version.received(intern(inc), tick, vector, body, sig)
-        for inc, tick, vector, body, sig in _decode_record(record)
+        [received(intern(i), tick, vector, body, sig) for i, tick, vector, body, sig in _decode_record(record)]
     )
 
 

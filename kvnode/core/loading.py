@@ -53,7 +53,11 @@ def _load_tree(state: State, loaded: Loaded, doubts: list[str], now: Now) -> Non
         for key, record in loaded.rows:
             try:
                 siblings = decode_record(record)
-                if not siblings or any(v.key != key for v in siblings):
+                if (
+                    not siblings
+                    or siblings[0].key != key
+                    or (len(siblings) > 1 and any(v.key != key for v in siblings))
+                ):
                     raise ValueError("it is empty, or of another path")
             except ValueError as err:
                 doubts.append(f"unreadable record at key {key.hex()}: {err}")

@@ -122,7 +122,8 @@ class Tree:
         for key, siblings in entries:
             self._by_key[key] = siblings if len(siblings) > 1 else siblings[0]
         keys = sorted(self._by_key)
-        prints = array("Q", [entry_print(self.get(key)) for key in keys])
+        held = map(self._by_key.__getitem__, keys)
+        prints = array("Q", [entry_print((h,) if isinstance(h, Version) else h) for h in held])
         cuts = range(0, len(keys), _CHUNK) or (0,)
         self._chunks = [_Chunk(keys[at : at + _CHUNK], prints[at : at + _CHUNK]) for at in cuts]
         self._firsts = [b"", *(chunk.keys[0] for chunk in self._chunks[1:])]
