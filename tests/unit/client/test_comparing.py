@@ -29,13 +29,16 @@ pytestmark = pytest.mark.anyio
 
 @asynccontextmanager
 async def two(*entries: str) -> AsyncIterator[tuple[ServedNode, ServedNode, Client, Client]]:
-    """Two nodes that are not linked and hold the same entries, with a client of each."""
+    """Two nodes that are not linked and hold the same entries, with a client of each. For one more member, who is away,
+    they remember deletes, and what a write took the place of.
+    """
     network = MemoryTransport()
     async with AsyncExitStack() as stack:
         nodes = [ServedNode("a"), ServedNode("b")]
         for node in nodes:
             await stack.enter_async_context(running_node(node, network, advertise=False))
             versions = [(version(path, tick, tick),) for tick, path in enumerate(entries, 1)]
+            versions.append((version("@.nodes.away", 1_000, {"inc": ""}),))
             await node.driver.call(lambda replica, now, versions=versions: take_in(replica, versions, now))
         clients = [
             await stack.enter_async_context(connect(str(node.address), transport=network, options=FAST))
@@ -120,8 +123,6 @@ async def test_more_than_is_wanted() -> None:
 
 async def test_what_has_become_equal_meanwhile_is_left_out() -> None:
     async with two("x") as (node, other, a, b):
-        away = (version("@.nodes.away", 7, {"inc": ""}),)  # for whom it is remembered what the write took the place of
-        await node.driver.call(lambda replica, now: take_in(replica, [away], now))
         await a.set("x", 2)
         found = await compare(a.inspection, b.inspection, Path.parse("x"))
         records = [node.replica.tree.get(Path.parse("x").key)]
