@@ -15,7 +15,8 @@
 from kvnode.transport.address import DEFAULT_PORT, Address, AddressError, parse_address
 
 from . import errors
-from .api import Client, Expect, connect
+from .api import Client, connect
+from .arguments import Expect
 from .children import Child
 from .errors import (
     AckTimeout,

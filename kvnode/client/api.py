@@ -6,32 +6,28 @@ import random as _random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import anyio
 
-from kvnode.codec.values import ValueCodecError, pack
-from kvnode.core.path import ROOT, Path, PathError, Pattern
+from kvnode.core.path import ROOT, Path, Pattern
 from kvnode.core.ticks import Dot
-from kvnode.transport.address import Address, parse_address
 from kvnode.transport.base import Transport
 from kvnode.transport.tasks import background_tasks
 from kvnode.transport.tcp import TcpTransport
 
 from . import protocol as p
+from .arguments import Expect, address_of, expected, key_of, milliseconds, op_of, packed, path_of, scope_of
 from .children import Child, children
 from .errors import NotFound, ProtocolError, refused, unavailable
 from .history import History
 from .inspection import Inspection
-from .items import ABSENT, Absent, Del, Put, Reading, Sibling, Written, reading_of
+from .items import ABSENT, Del, Put, Reading, Sibling, Written, reading_of
 from .live import LiveMirror
 from .session import Options, Session
-from .streams import RESUME_WAIT_S, BackupStream, DumpStream, EventStream, Scope, TreeStream, WatchStream
+from .streams import RESUME_WAIT_S, BackupStream, DumpStream, EventStream, TreeStream, WatchStream
 
 V = TypeVar("V")
-Expect = Iterable[Dot] | Absent | None
-"""What a write expects: the live dots that were read (``reading.dots``), ABSENT, or None for anything."""
 
 READ_TIMEOUT_S: Final = 10.0
 """Time limit of calls that change nothing."""
@@ -61,7 +57,7 @@ async def connect(
     wait for a node, each within its own limit.
     """
     texts = [address] if isinstance(address, str) else list(address)
-    addresses = [_address(text) for text in texts]
+    addresses = [address_of(text) for text in texts]
     if not addresses:
         raise refused("bad_request", "no address was given")
     hello = p.ClientHello(p.PROTOCOL_MIN, p.PROTOCOL_MAX, SOFTWARE, author)
@@ -109,7 +105,7 @@ class Client:
 
     async def get(self, path: Path | str) -> Reading:
         """The entry at `path`. Raises NotFound if it has no value."""
-        key = _key_of(path)
+        key = key_of(path)
         answer = await self._session.call(lambda id: p.Get(id, key), READ_TIMEOUT_S, read=True)
         if not isinstance(answer, p.Got):
             raise _unexpected(answer)
@@ -129,13 +125,13 @@ class Client:
         most `depth` levels below it. To be used as ``async with kv.tree() as rows: async for r in rows``. With `keys`
         the node sends no values: each reads as :data:`OMITTED`.
         """
-        return TreeStream(self._session, _scope(path, pattern, depth), keys=keys)
+        return TreeStream(self._session, scope_of(path, pattern, depth), keys=keys)
 
     async def children(self, path: Path | str = ROOT, *, limit: int = 1_000) -> list[Child]:
         """What comes right below `path`, in path order, at most `limit`. The cost goes by their number, whatever lies
         below them.
         """
-        return await children(self._session, _path_of(path), limit)
+        return await children(self._session, path_of(path), limit)
 
     def watch(
         self,
@@ -152,7 +148,7 @@ class Client:
         a reconnect, a node that has not heard yet of what was seen before is given `wait_s` seconds for it; then there
         is a Gap, too.
         """
-        return WatchStream(self._session, _scope(path, pattern, depth), latest=latest, keys=keys, wait_s=wait_s)
+        return WatchStream(self._session, scope_of(path, pattern, depth), latest=latest, keys=keys, wait_s=wait_s)
 
     def mirror(
         self,
@@ -167,11 +163,11 @@ class Client:
         msgspec, ``float``, ``list[str]`` ...) each value is converted to it; `types` has others, by patterns of paths.
         """
         patterns = {Pattern(text): found for text, found in (types or {}).items()}
-        return LiveMirror(self, self._session, _scope(path, pattern, depth), type, patterns)
+        return LiveMirror(self, self._session, scope_of(path, pattern, depth), type, patterns)
 
     async def conflicts(self, path: Path | str = ROOT) -> list[Reading]:
         """The entries at and below `path` where concurrent versions stand side by side."""
-        async with TreeStream(self._session, _scope(path, None, None), conflicts=True) as rows:
+        async with TreeStream(self._session, scope_of(path, None, None), conflicts=True) as rows:
             return [reading async for reading in rows]
 
     # -- writing ---------------------------------------------------------------------------------------------
@@ -201,7 +197,7 @@ class Client:
         stands), Refused, Unavailable.
         """
         ttl_ms = None if ttl is None else max(int(ttl * 1000), 1)
-        op = _op(Put(path, value, _expected(expect), _milliseconds(expiry), ttl_ms, if_changed))
+        op = op_of(Put(path, value, expected(expect), milliseconds(expiry), ttl_ms, if_changed))
         return (await self._write([op], ack, timeout, author, again=idempotent))[0]
 
     async def delete(
@@ -215,7 +211,7 @@ class Client:
         author: str | None = None,
     ) -> Written:
         """Delete what is at `path`; otherwise like :meth:`set`. What another node writes at the same time stays."""
-        op = _op(Del(path, _expected(expect)))
+        op = op_of(Del(path, expected(expect)))
         return (await self._write([op], ack, timeout, author, again=idempotent))[0]
 
     async def batch(
@@ -228,7 +224,7 @@ class Client:
         author: str | None = None,
     ) -> list[Written]:
         """Make all these writes, or none."""
-        ops = [_op(write) for write in writes]
+        ops = [op_of(write) for write in writes]
         if not ops:
             return []
         return await self._write(ops, ack, timeout, author, again=idempotent)
@@ -254,7 +250,7 @@ class Client:
         """What is at `path`, who wrote it and what they had seen, and what was there before, as far as patterns below
         ``@.history`` had the node keep it: at most `limit` versions, newest first, none written before `since`.
         """
-        return await self.inspection.history(_path_of(path), limit=limit, since=since)
+        return await self.inspection.history(path_of(path), limit=limit, since=since)
 
     async def undo(
         self,
@@ -281,14 +277,14 @@ class Client:
 
     async def send(self, path: Path | str, value: Any, *, author: str | None = None) -> None:
         """Send an event: an unstored message to whoever listens, on all nodes."""
-        where, data = _path_of(path), _packed(value)
+        where, data = path_of(path), packed(value)
         await self._done(lambda id: p.SendEvent(id, where, data, author), WRITE_TIMEOUT_S)
 
     def events(
         self, path: Path | str = ROOT, pattern: Pattern | str | None = None, depth: int | None = None
     ) -> EventStream:
         """The events at and below `path`, from now on."""
-        return EventStream(self._session, _scope(path, pattern, depth))
+        return EventStream(self._session, scope_of(path, pattern, depth))
 
     # -- the node --------------------------------------------------------------------------------------------
 
@@ -299,7 +295,7 @@ class Client:
 
     async def gc_explain(self, path: Path | str) -> list[str]:
         """Lines that say why a deleted path is still remembered."""
-        where = _path_of(path)
+        where = path_of(path)
         found = await self._done(lambda id: p.GcExplain(id, where), READ_TIMEOUT_S, read=True)
         return [str(line) for line in found]
 
@@ -309,7 +305,7 @@ class Client:
 
     def dump(self, path: Path | str = ROOT) -> DumpStream:
         """All stored records at and below `path`, tombstones included, as :class:`DumpRow`; then its ``known``."""
-        return DumpStream(self._session, _path_of(path))
+        return DumpStream(self._session, path_of(path))
 
     async def load(self, records: Iterable[bytes]) -> int:
         """Take in the versions of these records (:attr:`DumpRow.record`) under their own dots, as if a node had sent
@@ -340,65 +336,3 @@ class Client:
 
 def _unexpected(answer: p.Answer) -> ProtocolError:
     return ProtocolError("protocol_error", f"the node answered with {type(answer).__name__}")
-
-
-def _address(text: str) -> Address:
-    try:
-        return parse_address(text)
-    except ValueError as err:
-        raise refused("bad_address", str(err)) from None
-
-
-@lru_cache(maxsize=4096)
-def _parsed(text: str) -> Path:
-    try:
-        return Path.parse(text)
-    except PathError as err:
-        raise refused("bad_path", str(err)) from None
-
-
-def _path_of(path: Path | str) -> Path:
-    return path if isinstance(path, Path) else _parsed(path)
-
-
-@lru_cache(maxsize=4096)
-def _key_of(path: Path | str) -> bytes:
-    return _path_of(path).key
-
-
-def _scope(path: Path | str, pattern: Pattern | str | None, depth: int | None) -> Scope:
-    if isinstance(pattern, str):
-        try:
-            pattern = Pattern(pattern)
-        except PathError as err:
-            raise refused("bad_path", str(err)) from None
-    return Scope(_path_of(path), None if pattern is None else pattern.text, depth)
-
-
-def _packed(value: Any) -> bytes:
-    try:
-        return pack(value)
-    except ValueCodecError as err:
-        raise refused("bad_value", str(err)) from None
-
-
-def _expected(expect: Expect) -> frozenset[Dot] | Absent | None:
-    return expect if expect is None or isinstance(expect, Absent) else frozenset(expect)
-
-
-def _milliseconds(when: datetime | None) -> int | None:
-    if when is None:
-        return None
-    if when.tzinfo is None:
-        raise refused("bad_value", "the time of expiry lacks a time zone")
-    return int(when.timestamp() * 1000)
-
-
-def _op(write: Put | Del) -> p.Op:
-    path = _path_of(write.path)
-    expect: tuple[Dot, ...] | None = None
-    if write.expect is not None:
-        expect = () if isinstance(write.expect, Absent) else tuple(sorted(write.expect))
-    if isinstance(write, Del):
-        return p.Op(path, None, expect)
-    return p.Op(path, _packed(write.value), expect, write.expiry, write.ttl_ms, write.if_changed)
