@@ -151,12 +151,16 @@ class LoggedStore:
 
     def _fits(self, log: Log, batch: Batch) -> bool:
         """Whether this commit may go to the log."""
-        if self._to_snapshot or not log.trusted or self._is_in_doubt(log):
+        if not self._may_append(log):
             return False
         size = sum(map(len, filter(None, batch.rows.values())))
         if self._max_bytes is not None and self._snapshot.size() + log.pending_bytes + size > self._max_bytes:
             return False
         return size <= LARGE * self._bound
+
+    def _may_append(self, log: Log) -> bool:
+        """Whether nothing asks for a commit that goes to the snapshot, and before anything else does."""
+        return log.trusted and not self._to_snapshot and not self._is_in_doubt(log)
 
     def _is_in_doubt(self, log: Log) -> bool:
         return self._snapshot.is_in_doubt or bool(log.doubts)
@@ -188,7 +192,7 @@ class LoggedStore:
             return
         if self._drain is not None and log.active_bytes >= 2 * self._bound:
             self._wait(log)
-        if self._drain is None and not self._to_snapshot:
+        if self._drain is None and self._may_append(log):
             self._begin_drain(log)
 
     def _begin_drain(self, log: Log) -> None:

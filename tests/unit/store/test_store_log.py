@@ -26,7 +26,7 @@ from kvnode.store.backup import copy_of_store, restore
 from kvnode.store.base import Batch, StoreDamaged, StoreError, StoreFull, StoreIOError
 from kvnode.store.check import check
 from kvnode.store.checks import Tally
-from kvnode.store.files import LOG_FILES
+from kvnode.store.files import LOG_FILES, Fill
 from kvnode.store.frames import EPOCH_BYTES, HEADER_BYTES, encode, read, scan, span_of
 from kvnode.store.logged import LOG_BYTES, LoggedStore, bound_of
 from kvnode.store.sqlite import FILE_NAME, SqliteStore
@@ -237,12 +237,21 @@ def test_a_bit_anywhere(master: Path, number: int, at: int, bit: int) -> None:
         assert check(str(bent / FILE_NAME)).is_sound == (not found.doubts)
 
 
-def test_doubts_about_the_snapshot_are_answered_there(killed: Path) -> None:
+def test_doubts_about_the_snapshot_are_answered_there(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that only went to the log would leave them to the next process."""
     with closing(connect(killed / FILE_NAME)) as db, db:
         assert db.execute("UPDATE rows SET record = x'00'").rowcount
-    store = loaded(killed)
+    store = loaded(killed, log_bytes=10)
+    writers = []
+    write = store._snapshot.write
+
+    def noted(put: Fill) -> None:
+        writers.append(threading.current_thread())
+        write(put)
+
+    monkeypatch.setattr(store._snapshot, "write", noted)
     commit(store, 31)
+    assert writers == [threading.current_thread()], "a segment that goes there first would answer them, too"
     again = copied(killed, killed.parent / "again")
     store.close()
     assert held(again).doubts == ()
@@ -509,11 +518,11 @@ class Gate:
         self.passed = 0
         write = store._snapshot.write
 
-        def gated(put: object) -> None:
+        def gated(put: Fill) -> None:
             self.open.wait()
             if self.error is not None:
                 raise self.error
-            write(put)  # type: ignore[arg-type]  # what it was called with
+            write(put)
             self.passed += 1
 
         monkeypatch.setattr(store._snapshot, "write", gated)
