@@ -61,9 +61,7 @@ async def test_equal_trees() -> None:
 
 
 async def test_what_one_has_not_heard_of_is_told_apart() -> None:
-    async with two("x", "y") as (_, other, a, b):
-        away = (version("@.nodes.away", 7, {"inc": ""}),)  # for whom the delete is remembered
-        await other.driver.call(lambda replica, now: take_in(replica, [away], now))
+    async with two("x", "y") as (_, _, a, b):
         await a.set("x", 5)
         await b.delete("y")
         found, rows = await diff(a, b)
