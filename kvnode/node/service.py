@@ -9,14 +9,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 import random
-import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import anyio
@@ -27,19 +25,15 @@ from kvnode.client.protocol import ClientHello
 from kvnode.client.wire import WireError, first_frame
 from kvnode.codec.framing import FrameError
 from kvnode.core.effects import Now, Report
-from kvnode.core.limits import Limits
 from kvnode.core.replica import Replica
 from kvnode.data.logs import RecentLines, set_up_logging
-from kvnode.data.versions import installed_version
-from kvnode.store.base import Store, StoreError
-from kvnode.store.logged import LoggedStore
-from kvnode.store.memory import MemoryStore
+from kvnode.store.base import Store
 from kvnode.transport.address import Address, parse_address
-from kvnode.transport.base import Connection, Listener, ListenFailed
+from kvnode.transport.base import Connection, Listener
 from kvnode.transport.tcp import TcpTransport
 
 from .clients import ClientServer
-from .config import SERVICE_SOCKET_DIR, NodeConfig
+from .config import NodeConfig
 from .discovery import is_wildcard, own_addresses
 from .doctor import Doctor
 from .driver import Driver, system_clock
@@ -51,12 +45,12 @@ from .inspecting import Inspector
 from .leases import keep_leases
 from .mdns import announced
 from .metrics import metrics_of, reasons_not_ready
+from .opening import listening, opened
 from .partitions import keep_partitions
 from .peers import Peers
 from .retired import tell_when_retired
 from .scrubbing import Scrubber
 from .settings import Settings
-from .status import software_feature
 from .systemd import ServiceManager
 from .troubles import Troubles
 
@@ -267,92 +261,6 @@ def _log_report(report: Report, news: bool) -> None:
         _log.log(level, report.text, extra={"report": report.kind, "subject": report.subject})
 
 
-# -- opening -------------------------------------------------------------------------------------------------
-
-
-def _open(config: NodeConfig, store: Store, now: Now) -> Replica:
-    """Load the store; on a worker thread, since this may take long."""
-    limits = Limits(
-        max_value_bytes=config.limits.max_value_bytes,
-        max_batch_changes=config.limits.max_batch_changes,
-        max_skew_ms=config.limits.max_skew_ms,
-    )
-    loaded = store.load()
-    if loaded.doubts:
-        _log.warning("the store is damaged", extra={"found": len(loaded.doubts), "last": loaded.doubts[-1]})
-    return Replica(
-        config.name,
-        session=secrets.randbits(64),
-        random_bits=secrets.randbits,
-        now=now,
-        limits=limits,
-        loaded=loaded,
-        cluster=config.cluster,
-        features=(software_feature(installed_version()),),
-    )
-
-
-@asynccontextmanager
-async def _opened(config: NodeConfig) -> AsyncIterator[tuple[Store, Replica]]:
-    store: Store = MemoryStore() if config.data_dir is None else LoggedStore(config.data_dir)
-    try:
-        try:
-            replica = await anyio.to_thread.run_sync(_open, config, store, system_clock())
-        except StoreError as err:
-            raise StartError(str(err)) from err
-        yield store, replica
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(store.close)
-
-
-@asynccontextmanager
-async def _listening(config: NodeConfig) -> AsyncIterator[list[Listener]]:
-    """The listeners: TCP first, then the Unix socket, if there can be one."""
-    address = config.listen_address
-    if not address.is_loopback and not config.insecure:
-        raise StartError(f"{address} can be reached by others, and links are not encrypted yet: --insecure allows it")
-    transport = TcpTransport()
-    listeners: list[Listener] = []
-    try:
-        listeners.append(await transport.listen(address))
-        local = await _local_socket(config, transport)
-        if local is not None:
-            listeners.append(local)
-        yield listeners
-    except ListenFailed as err:
-        raise StartError(f"cannot listen on {err}") from err
-    finally:
-        with anyio.CancelScope(shield=True):
-            for listener in listeners:
-                await listener.aclose()
-
-
-async def _local_socket(config: NodeConfig, transport: TcpTransport) -> Listener | None:
-    """The Unix socket. One that was asked for must be; with ``auto`` its lack is only told. Raises ListenFailed."""
-    path = config.socket_path
-    if path is None:
-        return None
-    if config.socket != "auto":
-        return await transport.listen(Address("unix", path=str(path)))
-    why = "this system has none"
-    for candidate in dict.fromkeys((path, SERVICE_SOCKET_DIR / f"{config.name}.sock")):
-        if not hasattr(socket, "AF_UNIX"):
-            break
-        try:
-            _make_folder(candidate.parent)
-            return await transport.listen(Address("unix", path=str(candidate)))
-        except (OSError, ListenFailed) as err:
-            why = f"{candidate}: {err.strerror.lower() if isinstance(err, OSError) and err.strerror else err}"
-    _log.warning("no local socket", extra={"why": why})
-    return None
-
-
-def _make_folder(path: Path) -> None:
-    with suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-
-
 # -- the process ---------------------------------------------------------------------------------------------
 
 
@@ -361,7 +269,7 @@ async def run_node(config: NodeConfig, *, ready: Ready = lambda address: None, s
     recent = RecentLines(config.name)
     recent.attach()
     try:
-        async with _listening(config) as listeners, _opened(config) as (store, replica):
+        async with listening(config) as listeners, opened(config) as (store, replica):
             node = Node(
                 config,
                 store,

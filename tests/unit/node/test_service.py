@@ -181,7 +181,7 @@ async def test_a_socket_of_the_automatic_kind_may_be_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing"))
-    monkeypatch.setattr("kvnode.node.service.SERVICE_SOCKET_DIR", tmp_path / "missing" / "too")
+    monkeypatch.setattr("kvnode.node.opening.SERVICE_SOCKET_DIR", tmp_path / "missing" / "too")
     async with running(config(socket="auto")) as address, connect(str(address)) as kv:
         await kv.set("x", 1)
     assert [r.getMessage() for r in caplog.records].count("no local socket") == 1
