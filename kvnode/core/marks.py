@@ -21,6 +21,7 @@ ALL: Final = frozenset(
         "session-superseded-midway",
         "session-restarted",
         "session-held",
+        "range-over-awaited",
         "digest-overtaken",
         "settle-differs",
         "settle-drop",

@@ -197,20 +197,14 @@ class Sync:
 
     def start(self, link: Link, now: Now, *, settle: bool) -> None:
         """Start a session over the dirty incarnations."""
-        assert link.est is not None
-        known, live = self._state.known, self._state.live
-        keys: dict[bytes, None] = {}
-        ranges: dict[Incarnation, Ticks] = {}
-        for inc in link.dirty:
-            missing = known[inc] - link.est[inc]
-            if not missing:
-                continue
-            at = live.get(inc, {})
-            held = _held(missing, at)
-            keys |= dict.fromkeys(at[tick] for tick in held if self._sees_key(link, at[tick]))
-            if rest := missing - Ticks.of_sorted(held):
-                ranges[inc] = rest
         incs = tuple(link.dirty)
+        keys, ranges = self._missing(link, incs)
+        if ranges and link.awaited:
+            # A range says that something superseded its ticks, and that may be among what was left to others.
+            marks.hit("range-over-awaited")
+            left = tuple(inc for inc in link.awaited if inc not in link.dirty)
+            more_keys, more_ranges = self._missing(link, left)
+            incs, keys, ranges = incs + left, keys | more_keys, ranges | more_ranges
         for inc in incs:
             link.awaited.pop(inc, None)
         link.dirty.clear()
@@ -225,6 +219,23 @@ class Sync:
             return
         link.sending = Sending(deque(keys), ranges, incs, settle)
         self.pump(link, now)
+
+    def _missing(self, link: Link, incs: Iterable[Incarnation]) -> tuple[dict[bytes, None], dict[Incarnation, Ticks]]:
+        """What the peer lacks of these: the keys where it is live, and the ticks that are not live any more."""
+        assert link.est is not None
+        known, live = self._state.known, self._state.live
+        keys: dict[bytes, None] = {}
+        ranges: dict[Incarnation, Ticks] = {}
+        for inc in incs:
+            missing = known[inc] - link.est[inc]
+            if not missing:
+                continue
+            at = live.get(inc, {})
+            held = _held(missing, at)
+            keys |= dict.fromkeys(at[tick] for tick in held if self._sees_key(link, at[tick]))
+            if rest := missing - Ticks.of_sorted(held):
+                ranges[inc] = rest
+        return keys, ranges
 
     def _sees_key(self, link: Link, key: bytes) -> bool:
         return link.view is None or link.sees(Path.from_key(key))

@@ -236,3 +236,20 @@ def test_a_link_that_brings_one_thing_and_loses_another_is_noticed() -> None:
         net.write("B", f"y.:{n}", n)
         net.run(30)
     assert net.has("C", lost)
+
+
+def test_no_range_goes_ahead_of_what_superseded_it() -> None:
+    """B writes, A writes over it; C leaves both to them, and loses patience with B first."""
+    net = Net(*PEERS, "D")
+    net.mesh(*PEERS, "D")
+    net.run()
+    net.hold("A", "D")
+    net.hold("B", "D")
+    under = net.write("B", "x", 1)
+    net.run(net.limits.lazy_ms // 2)
+    over = net.write("A", "x", 2)
+    net.flow()
+    while under not in net["D"].known:
+        assert net.has("C", over)
+        net.run(10)
+    assert net.has("D", over)
