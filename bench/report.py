@@ -49,7 +49,7 @@ def _cell(results: Results, row: Row, system: str) -> str:
     if len(found) > 1:
         text += f" ({number(min(found))} to {number(max(found))})"
     times = None if system == "kvnode" else ratio(results, row, "kvnode", system)
-    return text if times is None else f"{text}, {times:.1f}x"
+    return text if times is None else f"{text}, {times:.2g}x"
 
 
 def ratio(results: Results, row: Row, system: str, rival: str) -> float | None:
