@@ -1,7 +1,7 @@
 """What the core and its codec cost, in microseconds of CPU an operation, without disk, sockets and event loop.
 
-    python bench/core.py              all of it, in about twenty seconds
-    python bench/core.py put receive  only the rows whose name holds one of these words
+    python -m bench.core              all of it, in about twenty seconds
+    python -m bench.core put receive  only the rows whose name holds one of these words
 
 Each row is the best of several rounds in this process: what the code needs, with the least of what else the machine
 does. Values are text of 100 bytes. "two peers" means that two links stand and are offered each change.
@@ -195,16 +195,22 @@ def codec(bench: Bench) -> None:
     for count in (1, ROUND):
         message = Versions(tuple(sample(count)))
         payload = peer.encode(7, message)
-        many = KEYS // count
-        bench.row(
-            f"encode, {count} in a message", KEYS, lambda m=message, n=many: [peer.encode(7, m) for _ in range(n)]
-        )
-        bench.row(f"decode, {count} in a message", KEYS, lambda p=payload, n=many: [peer.decode(p) for _ in range(n)])
+        many = ROUND // count
+        bench.row(f"encode, {count} in a message", ROUND, repeated(many, partial(peer.encode, 7, message)))
+        bench.row(f"decode, {count} in a message", ROUND, repeated(many, partial(peer.decode, payload)))
     (version,) = sample(1)
     record = encode_record((version,))
-    bench.row("record: encode", ROUND, lambda: [encode_record((version,)) for _ in range(ROUND)])
-    bench.row("record: decode", ROUND, lambda: [decode_record(record) for _ in range(ROUND)])
-    bench.row("fingerprint", ROUND, lambda: [fingerprint(version) for _ in range(ROUND)])
+    bench.row("record: encode", ROUND, repeated(ROUND, partial(encode_record, (version,))))
+    bench.row("record: decode", ROUND, repeated(ROUND, partial(decode_record, record)))
+    bench.row("fingerprint", ROUND, repeated(ROUND, partial(fingerprint, version)))
+
+
+def repeated(times: int, do: Callable[[], object]) -> Callable[[], None]:
+    def work() -> None:
+        for _ in range(times):
+            do()
+
+    return work
 
 
 def sample(count: int) -> list[Version]:
