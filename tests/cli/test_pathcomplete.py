@@ -9,6 +9,7 @@ import select
 import shlex
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -19,7 +20,7 @@ from kvnode.core.path import ROOT
 from kvnode.core.path import Path as KvPath
 from kvnode.testing.processes import NodeProcess, environment, free_port
 from tests.cli.conftest import Result
-from tests.support.nodes import ask
+from tests.support.nodes import ask, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -134,6 +135,8 @@ def typed_into_bash(node: NodeProcess, *keys: str) -> list[str]:
     try:
         quiet = "PS1=; bind 'set enable-bracketed-paste off'; bind 'set bell-style none'"
         answer(f"{quiet}; source <(kv completion bash); echo REA''DY\n", "READY\r\n")
+        # Until it reads the next line, what is typed is echoed by the terminal as it is.
+        wait_for(lambda: not termios.tcgetattr(master)[3] & termios.ICANON, "bash to read single keys")
         # Clear the line, type, and put an end after what bash made of it.
         return [answer(f"\x15{key}\t#", "#").rpartition("\r")[2] for key in keys]
     finally:
