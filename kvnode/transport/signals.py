@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import anyio
-import sniffio
 
 
 class Signal(Protocol):
@@ -39,8 +38,12 @@ class _FutureSignal:
 
 
 def on_asyncio() -> bool:
-    """Whether the running event loop is asyncio's, or one that speaks for it."""
-    return sniffio.current_async_library() == "asyncio"
+    """Whether the running event loop is asyncio's, or one that speaks for it, such as uvloop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def signals() -> Callable[[], Signal]:
