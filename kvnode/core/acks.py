@@ -237,8 +237,11 @@ class Acks:
         partial replica, which is no member and always misses something, those of its own runs count that have holes
         here.
         """
+        news = held.marks - self._state.closed
+        if not news:
+            return
         known, member = self._state.known, name in self._state.members
-        for base in sorted(held.marks - self._state.closed):
+        for base in sorted(news):
             pair = (base, volatile_twin(base))
             holed = any(not known[i].is_whole for i in pair)
             differs = member and any(known[i] != held.known[i] for i in pair)

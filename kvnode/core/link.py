@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .effects import LinkId
@@ -75,7 +74,9 @@ class Link:
     view: tuple[Pattern, ...] | None = None
     partial: bool = False
     marks: frozenset[Incarnation] = frozenset()
+    listed: tuple[Process, ...] = ()
     links: frozenset[Process] = frozenset()
+    """The peer's own links, as they were told, and as a set."""
     near: frozenset[str] = frozenset()
     """The names among `links`."""
     greeted_at: int = 0
@@ -165,12 +166,12 @@ class Link:
             for inc, tick in version.vector.items():
                 self.est.add(inc, tick)
 
-    def linked_to(self, processes: Iterable[Process]) -> frozenset[Process]:
+    def linked_to(self, processes: tuple[Process, ...]) -> frozenset[Process]:
         """The peer's own links are these; gives those that are no longer among them."""
-        had, self.links = self.links, frozenset(processes)
-        if had == self.links:
+        if processes == self.listed:  # nearly always the same object
             return frozenset()
-        self.near = frozenset(name for name, _ in self.links)
+        had, self.links, self.listed = self.links, frozenset(processes), processes
+        self.near = frozenset(name for name, _ in processes)
         return had - self.links
 
     def sees(self, path: tuple[str | int, ...]) -> bool:

@@ -66,8 +66,10 @@ class Processes:
 
     def find(self, process: Process) -> Held | None:
         """What is known of a process."""
-        name, session = process
-        return next((h for h in self.of(name) if h.session == session), None)
+        for held in self._of.get(process[0], ()):
+            if held.session == process[1]:
+                return held
+        return None
 
     def items(self) -> Iterable[tuple[str, list[Held]]]:
         """All names with their processes."""
@@ -127,6 +129,8 @@ class Processes:
     def lives(self, name: str, held: Held, lived: int, now: Now) -> None:
         """A sign of life. The process that lived last speaks for its name."""
         held.alive = max(held.alive, lived)
+        if len(self._of[name]) == 1 and name != self._state.name:
+            return  # there is nobody to tell it from
         self._sort(name)
         self._judge(name, now)
 
