@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from typing import Final
 
 from . import marks
+from .digests import SendTo, read_ranges
 from .effects import Now
 from .link import Link, Telling, Told
 from .messages import Ack, AckState, Process
 from .processes import Held, Processes
 from .state import State
-from .sync import SendTo, read_ranges
 from .ticks import EMPTY, Dot, Incarnation, Known, Ticks, check_name, is_volatile, name_of, volatile_twin
 
 

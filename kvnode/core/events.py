@@ -10,12 +10,12 @@ from typing import Final
 
 from . import marks
 from .checks import refusal, unfit_value
+from .digests import SendTo
 from .effects import Change, Deliver, Now, Refused
 from .link import Link
 from .messages import Event
 from .path import Path
 from .state import State
-from .sync import SendTo
 from .ticks import MAX_TICK, check_name
 
 

@@ -79,10 +79,10 @@ class Inbound:
             End: parts.sync.on_end,
             Event: parts.events.receive,
             Check: self._on_check,
-            Digest: parts.sync.on_digest,
-            DigestAsk: parts.sync.on_ask,
-            DigestBuckets: parts.sync.on_buckets,
-            DigestParts: parts.sync.on_parts,
+            Digest: parts.sync.digests.on_digest,
+            DigestAsk: parts.sync.digests.on_ask,
+            DigestBuckets: parts.sync.digests.on_buckets,
+            DigestParts: parts.sync.digests.on_parts,
             PrintAsk: parts.settle.answer_prints,
             PrintTell: parts.settle.on_prints,
             PathAsk: parts.settle.answer_paths,
@@ -132,7 +132,7 @@ class Inbound:
         if self._state.behind and not link.partial:
             self._state.rejoining = True
         self._acks.processes.greeted(link, now)
-        self._sync.greeted(link, now, equal=hello.known_hash == link.said.hash())
+        self._sync.digests.greeted(link, now, equal=hello.known_hash == link.said.hash())
         self._after(link, now)
 
     def _redundant(self, link: Link, now: Now) -> bool:
@@ -174,11 +174,11 @@ class Inbound:
             link.mismatches = 0
             if not equal:
                 self._settle.begin(link)
-        elif link.sending is None and not (link.dirty or link.awaited or self._sync.is_fed(link, now)):
+        elif link.sending is None and not (link.dirty or link.awaited or self._sync.digests.is_fed(link, now)):
             link.mismatches += 1
             if link.mismatches >= 2:
                 link.mismatches = 0
-                self._sync.send_digest(link, now)
+                self._sync.digests.send_digest(link, now)
 
     def _on_ack(self, link: Link, message: Ack, now: Now) -> None:
         if link.est is None:
@@ -204,7 +204,7 @@ class Inbound:
         """The store turned out to be an old one while links stand: begin anew on all of them."""
         for link in self._links.values():
             if link.est is not None and not link.partial:
-                self._sync.send_digest(link, now)
+                self._sync.digests.send_digest(link, now)
 
 
 def _shows_progress(link: Link, state: AckState) -> bool:

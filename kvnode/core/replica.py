@@ -244,7 +244,7 @@ class Replica:
         self._last = now
         if self.links.pop(link_id, None) is not None:
             self.acks.grown((), now)
-            self.sync.go_on(now)
+            self.sync.digests.go_on(now)
         if self.state.rejoining and not any(link.ready for link in self.links.values()):
             self.state.end_rejoin()
 

@@ -18,6 +18,7 @@ from operator import xor
 from typing import Final
 
 from . import marks
+from .digests import SendTo
 from .effects import Now
 from .entry import Siblings, Version
 from .limits import Limits
@@ -25,7 +26,7 @@ from .link import Link, Walk
 from .messages import Check, KeyRange, Leaf, Part, PathAsk, PathTell, PrintAsk, PrintTell, Versions
 from .path import Path, key_range_end, path_key
 from .state import State
-from .sync import SendTo, size_of
+from .sync import size_of
 from .ticks import Dot
 from .tree import KEY_END, Tree
 
