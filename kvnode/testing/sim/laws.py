@@ -185,8 +185,20 @@ def without_effect(
             write = ledger.writes[dot]
             if any(s in here or s in forgotten or has(known, s) for s in write.successors) or write.deletes_at(wall):
                 continue
-            if not _may_be_lost(world, write):
+            if not (_may_be_lost(world, write) or any(_is_forgotten_delete(world, s) for s in write.successors)):
                 yield write
+
+
+def _is_forgotten_delete(world: World, dot: Dot) -> bool:
+    """Whether somebody has forgotten this delete already. Who was no member by then need not have heard of it: he hears
+    of the ticks below it first, and of its own with the next session.
+    """
+    write = world.ledger.writes[dot]
+    return write.deletes and any(
+        has(process.replica.known.map, dot) and all(v.dot != dot for v in process.replica.tree.get(write.key))
+        for process in world.processes()
+        if process.host.view is None
+    )
 
 
 def _forgotten(world: World) -> frozenset[Dot]:
