@@ -227,7 +227,8 @@ class Watch:
         """
         disks = [h.disk for h in self._world.hosts.values() if h.name == name]
         twice = name in self.view(process).clones
-        if any(d.rewound or d.damaged for d in disks) or (name in self._world.cloned and not twice):
+        # A store that was set back, harmed, or is in doubt had it when it said so.
+        if any(d.rewound or d.damaged or d.doubts for d in disks) or (name in self._world.cloned and not twice):
             return
         have = [self._ledger.carried(write, d, wall) for d in disks]
         if not (all(have) if twice else any(have)):
