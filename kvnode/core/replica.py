@@ -308,6 +308,7 @@ class Replica:
             if link.check_at <= now.mono:
                 link.check_at = now.mono + self.limits.check_ms
                 link.checks += 1
+                self.forget.soon(now)  # what came without an acknowledgement of its own, such as by a settle
                 if link.introduced and link.checks % self.limits.retell_checks == 0:
                     self.acks.introduce(link, now)
                     link.asked.clear()
