@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 import time
 from collections import Counter
@@ -15,12 +14,12 @@ from typing import Final
 from kvnode.client import Client, connect
 from kvnode.codec.framing import HEADER_BYTES, FrameDecoder
 from kvnode.codec.peer import decode
+from kvnode.testing.bench.timing import cpu_s
 from kvnode.testing.processes import NodeProcess
 
 VALUE: Final = "x" * 100
 """The workload's value."""
 WAIT_S: Final = 120.0
-_TICK: Final = os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -41,10 +40,10 @@ def mesh(count: int, where: Path, args: Sequence[str] = ()) -> Iterator[list[Nod
         yield nodes
 
 
-async def until(check: Callable[[], Awaitable[bool]], pause_s: float = 0.01) -> None:
+async def until(check: Callable[[], Awaitable[bool]], pause_s: float = 0.01, wait_s: float = WAIT_S) -> None:
     """Wait until `check` holds. Raises TimeoutError."""
-    async with asyncio.timeout(WAIT_S):
-        while not await check():  # noqa: ASYNC110  # another process's state
+    async with asyncio.timeout(wait_s):
+        while not await check():  # noqa: ASYNC110  # what other processes do, nobody tells
             await asyncio.sleep(pause_s)
 
 
@@ -75,21 +74,16 @@ class Cost:
 
     def __init__(self, nodes: Sequence[NodeProcess]) -> None:
         self._pids: Final = [node.pid for node in nodes]
-        self._cpu = [_cpu_s(pid) for pid in self._pids]
+        self._cpu = [cpu_s(pid) for pid in self._pids]
         self._own, self._wall = time.process_time(), time.perf_counter()
 
     def told(self, what: str, count: int, unit: str) -> str:
         """One line: how long, how many a second, and CPU microseconds for each."""
         wall = time.perf_counter() - self._wall
         own = (time.process_time() - self._own) / count * 1e6
-        nodes = ((_cpu_s(pid) - before) / count * 1e6 for pid, before in zip(self._pids, self._cpu, strict=True))
+        nodes = ((cpu_s(pid) - before) / count * 1e6 for pid, before in zip(self._pids, self._cpu, strict=True))
         each = " ".join(f"{us:.1f}" for us in nodes)
         return f"{what:34s} {wall:7.2f} s {count / wall:9.0f} {unit}/s   CPU us: here {own:.1f}, nodes {each}"
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICK
 
 
 class Tap:

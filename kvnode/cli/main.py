@@ -218,8 +218,10 @@ def _report(exc: BaseException, settings: Settings) -> int:
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except OSError:
+    except OSError as err:
         _silence_stdout()
+        if isinstance(exc, OSError) and (exc.errno, exc.filename) == (err.errno, None):
+            text = f"standard output: {text}"
     _complain(text)
     return code
 

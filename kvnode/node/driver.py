@@ -25,8 +25,8 @@ from kvnode.transport.signals import Signal, signals
 from . import acks
 from .acks import AckLevel
 from .alarm import NEVER, Alarm
+from .conditions import Conditions
 from .errors import NodeError, Overloaded, RefusedError, Stopping, StoreUnavailable
-from .knowing import Knowing
 from .outlet import Outlet
 from .pending import PendingCall, PendingWrite, Port
 from .reports import Reports
@@ -81,7 +81,7 @@ class Driver:
         self._waiting: Final = Waiting(replica)
         self._made: list[PendingWrite] = []
         self._stored = 0
-        self._knowing: Final = Knowing(lambda: replica.known)
+        self._conditions: Final = Conditions()
         self._ended = False
         self._stopping = False
 
@@ -146,7 +146,7 @@ class Driver:
             self.replica.wake(now)
         self._outlet.carry_out(self.replica.take_effects(), now)
         self._answer(now)
-        self._knowing.look()
+        self._conditions.look()
         self.counters["turns"] += 1
         if self._turned is not None:
             self._turned.set()
@@ -325,7 +325,11 @@ class Driver:
 
     async def wait_known(self, known: Known, timeout_s: float) -> bool:
         """Wait until this node knows everything in `known`; False if it does not in time."""
-        return await self._knowing.wait(known, timeout_s)
+        return await self._conditions.wait(lambda: known <= self.replica.known, timeout_s)
+
+    async def wait_current(self, timeout_s: float) -> bool:
+        """Wait until this node serves as current (R5); False if it does not in time."""
+        return await self._conditions.wait(lambda: self.replica.is_current, timeout_s)
 
     def status(self) -> dict[str, Any]:
         """The state of the node as plain data, see :mod:`.status`."""

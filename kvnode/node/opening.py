@@ -84,7 +84,8 @@ async def listening(config: NodeConfig) -> AsyncIterator[list[Listener]]:
             listeners.append(local)
         yield listeners
     except ListenFailed as err:
-        raise StartError(f"cannot listen on {err}") from err
+        flag = "--socket" if listeners else "--listen"
+        raise StartError(f"cannot listen on {err}; {flag} chooses another place") from err
     finally:
         with anyio.CancelScope(shield=True):
             for listener in listeners:

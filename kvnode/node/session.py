@@ -293,11 +293,10 @@ class ClientSession:
             wait_s = min(max(request.wait_ms, 0), self._limits.wait_ms) / 1000
             deadline = anyio.current_time() + wait_s
             knows = context is None or await self._driver.wait_known(obtainable(context, replica), wait_s)
-            while not replica.is_current and anyio.current_time() < deadline:  # noqa: ASYNC110  # rare; no event for it
-                await anyio.sleep(self._limits.current_poll_s)
+            current = await self._driver.wait_current(max(deadline - anyio.current_time(), 0))
             if self._streams.get(request.id) is not watch:
                 return
-            if not knows or not replica.is_current:
+            if not (knows and current):
                 watch.begin(p.RESET, reason=behind(knows, wait_s))
             else:
                 watch.begin(p.DELTA if request.mirrored else p.FULL, context)

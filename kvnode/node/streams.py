@@ -6,6 +6,7 @@ numbers, and never sees half of a change.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import BinaryIO, Final
@@ -39,7 +40,7 @@ def _nothing() -> None:
     """In the place of a callback."""
 
 
-class Stream:
+class Stream(ABC):
     """One stream: `id` is the request's, `credits` what the client has granted."""
 
     def __init__(self, id: int, credits: int) -> None:
@@ -55,13 +56,13 @@ class Stream:
         self.credits = min(self.credits + credits, MAX_CREDITS)
 
     @property
+    @abstractmethod
     def ready(self) -> bool:
         """Whether produce() would emit something now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def produce(self, emit: Emit) -> None:
         """Emit about one frame's worth."""
-        raise NotImplementedError
 
 
 class Cursor:

@@ -146,7 +146,9 @@ def test_one_line_says_why_a_node_does_not_start(tmp_path: Path) -> None:
     with NodeProcess("a", tmp_path) as node:
         same_port = run_kv(*start(tmp_path / "other", node.address), check=False)
         assert same_port.returncode != 0
-        assert same_port.stderr.splitlines() == [f"kv: cannot listen on {node.address}: address already in use"]
+        assert same_port.stderr.splitlines() == [
+            f"kv: cannot listen on {node.address}: address already in use; --listen chooses another place"
+        ]
         same_store = run_kv(*start(node.data, "127.0.0.1:0"), check=False)
         assert same_store.returncode != 0
         (line,) = same_store.stderr.splitlines()

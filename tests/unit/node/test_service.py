@@ -155,7 +155,9 @@ async def test_a_stop_ends_connections_and_takes_little_time() -> None:
 
 async def test_a_port_in_use() -> None:
     async with running(config()) as address:
-        assert await refused(config(listen=str(address))) == f"cannot listen on {address}: address already in use"
+        assert await refused(config(listen=str(address))) == (
+            f"cannot listen on {address}: address already in use; --listen chooses another place"
+        )
 
 
 async def test_an_address_that_others_reach_needs_consent() -> None:
