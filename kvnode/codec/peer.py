@@ -31,6 +31,7 @@ class PeerCodecError(ValueError):
 class _Versions(msgspec.Struct, array_like=True, frozen=True, tag=6):
     incs: tuple[Incarnation, ...]
     items: tuple[Item, ...]
+    prompt: bool = True
 
 
 class _PathTell(msgspec.Struct, array_like=True, frozen=True, tag=12):
@@ -102,7 +103,7 @@ def _to_wire(message: m.Message) -> object:
     table = _Table()
     if isinstance(message, m.Versions):
         items = table.items(message.versions)
-        return _Versions(table.incs, items)
+        return _Versions(table.incs, items, message.prompt)
     if isinstance(message, m.PathTell):
         paths = tuple((key, table.items(siblings), gone) for key, siblings, gone in message.paths)
         return _PathTell(table.incs, paths)
@@ -132,7 +133,7 @@ def _decode_known(raw: msgspec.Raw) -> object | None:
 
 def _from_wire(wire: object) -> m.Message:
     if isinstance(wire, _Versions):
-        return m.Versions(_versions(wire.incs, wire.items))
+        return m.Versions(_versions(wire.incs, wire.items), wire.prompt)
     if isinstance(wire, _PathTell):
         return m.PathTell(tuple((key, _versions(wire.incs, items), gone) for key, items, gone in wire.paths))
     assert isinstance(wire, m.Message)

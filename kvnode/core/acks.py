@@ -81,7 +81,26 @@ class Acks:
             telling = link.tell.setdefault(key, Telling(set()))
             if telling.changed is not None:
                 telling.changed |= changed
-            self._due(link, now, self._state.limits.ack_delay_ms)
+            self._due(link, now, self._own_delay(link))
+
+    def _own_delay(self, link: Link) -> int:
+        limits = self._state.limits
+        return limits.ack_delay_ms if link.hurry is None else limits.prompt_ack_delay_ms
+
+    def hurry(self, link: Link, now: Now) -> None:
+        """At the peer a writer waits for what has just come from it. The next transaction stores it, if it is no news
+        an earlier one.
+        """
+        link.hurry = self._state.next_token
+        if link.ack_at is not None:
+            self._due(link, now, self._state.limits.prompt_ack_delay_ms)
+
+    def stored(self, token: int, changed: Iterable[Incarnation], now: Now) -> None:
+        """A transaction is durable, and by it more of these incarnations (or marks)."""
+        self.grown(changed, now)
+        for link in self._links.values():
+            if link.hurry is not None and link.hurry <= token:
+                link.hurry = None
 
     def _tell(self, link: Link, name: str, held: Held, changed: Iterable[Incarnation], now: Now) -> None:
         """Relay, unless the peer hears it from the process itself. The first word on a link tells everything."""

@@ -158,6 +158,9 @@ class Inbound:
             link.fed_at = now.mono
         for version in message.versions:
             self._intake.take(link, version, now)
+        if message.prompt:
+            self._sync.hurry()
+            self._acks.hurry(link, now)
 
     def _on_check(self, link: Link, message: Check, now: Now) -> None:
         """Compare (R5). A difference in known alone is anti-entropy's: if it stays on a quiet link, start anew."""

@@ -23,8 +23,10 @@ class Limits:
     """Given to a link before the driver has said that its queue drained; what is over stays a set of missing dots."""
     recent_incarnations: int = 16
     """Listed in full in a digest; the others are hashed."""
-    ack_delay_ms: int = 5
-    """Own acknowledgements are joined for this long."""
+    ack_delay_ms: int = 50
+    """Own acknowledgements are joined for this long: each of them costs all nodes a message."""
+    prompt_ack_delay_ms: int = 1
+    """The same where a writer waits."""
     relay_ack_delay_ms: int = 200
     """Acknowledgements of third parties are joined for this long."""
     links_delay_ms: int = 1_000

@@ -98,6 +98,8 @@ class Link:
     window: int = 0
     sending: Sending | None = None
     outbox: list[Version] = field(default_factory=list)
+    prompt: bool = False
+    """The writer of something in `outbox` waits for acknowledgements."""
     dirty: dict[Incarnation, None] = field(default_factory=dict)
     """known minus est lies within these incarnations, but for what the running session covers."""
     awaited: dict[Incarnation, Awaited] = field(default_factory=dict)
@@ -142,6 +144,8 @@ class Link:
     early_acks: list[AckState] = field(default_factory=list)
     """Acknowledgements that came before the digest they refer to was resolved."""
     ack_at: int | None = None
+    hurry: int | None = None
+    """Until a transaction with this token, or a later one, is stored the peer has a writer that waits for it."""
     check_at: int = 0
     checks: int = 0
     mismatches: int = 0

@@ -80,9 +80,12 @@ class DigestParts(Message, frozen=True, array_like=True, tag=5):
 
 
 class Versions(Message, frozen=True, array_like=True, tag=6):
-    """Versions that the receiver lacks, live or in a session."""
+    """Versions that the receiver lacks, live or in a session. With `prompt` a writer waits for acknowledgements of one
+    of them; so it does by a sender that says nothing.
+    """
 
     versions: tuple[Version, ...]
+    prompt: bool = True
 
 
 class End(Message, frozen=True, array_like=True, tag=7):

@@ -128,8 +128,10 @@ class Replica:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def propose(self, changes: Sequence[Change], now: Now) -> list[Wrote] | Refused:
-        """Make these changes, all or none; each supersedes the siblings held at its path."""
+    def propose(self, changes: Sequence[Change], now: Now, *, prompt: bool = False) -> list[Wrote] | Refused:
+        """Make these changes, all or none; each supersedes the siblings held at its path. With `prompt` the writer
+        waits for acknowledgements of others.
+        """
         self._last = now
         for change in changes:
             refused = refusal(self.state, change, now)
@@ -138,7 +140,10 @@ class Replica:
         if len(changes) > self.limits.max_batch_changes:
             detail = f"a batch has at most {self.limits.max_batch_changes} changes, this one {len(changes)}"
             return Refused("too_large", changes[0].path, detail)
-        return [(change.if_changed and self._unchanged(change)) or self._write(change, now) for change in changes]
+        wrote = [(change.if_changed and self._unchanged(change)) or self._write(change, now) for change in changes]
+        if prompt:
+            self.sync.hurry()
+        return wrote
 
     def _unchanged(self, change: Change) -> Wrote | None:
         """The write that made the entry what this change would make it, if that is all there is to it."""
@@ -286,7 +291,7 @@ class Replica:
         had = self.state.durable_marks
         changed = self.state.persisted(token)
         if changed or self.state.durable_marks != had:
-            self.acks.grown(changed, now)
+            self.acks.stored(token, changed, now)
             self.forget.soon(now)
             self.state.note(Acked())
 

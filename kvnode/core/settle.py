@@ -233,7 +233,7 @@ class Settle:
                 link.has_now(version)
             if size >= state.limits.chunk_bytes:  # too much for one message: the versions go ahead of the verdict
                 for version in lacking:
-                    self._send(link, Versions((version,)))
+                    self._send(link, Versions((version,), prompt=False))
                 out.append((key, (), gone))
                 self._send(link, PathTell(tuple(out)))
                 out, size = [], 0

@@ -330,6 +330,11 @@ class State:
                     self._expiries.expect(forget_at if expiry <= now.wall else expiry, key)
         return forgettable
 
+    @property
+    def next_token(self) -> int:
+        """That of the transaction that stores what has changed since the last one."""
+        return self._token + 1
+
     def take(self) -> list[Effect]:
         """All effects since the last call, in order of durability."""
         out: list[Effect] = []

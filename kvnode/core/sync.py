@@ -125,7 +125,7 @@ class Sync:
                 size += size_of(version)
         if chunk:
             link.window += size
-            self._send(link, Versions(tuple(chunk)))
+            self._send(link, Versions(tuple(chunk), prompt=False))
 
     def _finish(self, link: Link, sending: Sending, now: Now) -> None:
         assert link.est is not None
@@ -213,6 +213,11 @@ class Sync:
                 link.stale = True
                 self.mark_dirty(link, version.inc, now)
 
+    def hurry(self) -> None:
+        """A writer waits until what this wake-up has offered is acknowledged."""
+        for link in self._links.values():
+            link.prompt = bool(link.outbox)
+
     def flush(self) -> None:
         """Send what this wake-up offered, joined to one message a link."""
         for link in self._links.values():
@@ -224,11 +229,12 @@ class Sync:
         for at, version in enumerate(link.outbox):
             size += size_of(version)
             if size >= self._state.limits.chunk_bytes:
-                self._send(link, Versions(tuple(link.outbox[start : at + 1])))
+                self._send(link, Versions(tuple(link.outbox[start : at + 1]), link.prompt))
                 start, size = at + 1, 0
         if start < len(link.outbox):
-            self._send(link, Versions(tuple(link.outbox[start:])))
+            self._send(link, Versions(tuple(link.outbox[start:]), link.prompt))
         link.outbox.clear()
+        link.prompt = False
 
     def wake(self, now: Now) -> None:
         """Start the sessions that are due: lazy ones, and those of peers that do not get on."""

@@ -31,6 +31,11 @@ class AckLevel(NamedTuple):
         """Whether this node's own store has to acknowledge."""
         return self.kind in ("disk", "all")
 
+    @property
+    def needs_others(self) -> bool:
+        """Whether other members have to."""
+        return self.kind in ("peer", "all")
+
     def __str__(self) -> str:
         return f"peer:{self.peers}" if self.kind == "peer" else self.kind
 

@@ -277,7 +277,7 @@ class Driver:
         if write.level.needs_disk and self.store.failure is not None:
             write.answer(StoreUnavailable(self.store.failure))
             return
-        result = self.replica.propose(write.changes, now)
+        result = self.replica.propose(write.changes, now, prompt=write.level.needs_others)
         if isinstance(result, Refused):
             self.counters["refused"] += 1
             write.answer(RefusedError(result))

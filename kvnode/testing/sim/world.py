@@ -44,8 +44,8 @@ class Stopped(Exception):
 
 LIMITS: Final[dict[str, Limits]] = {
     "scenario": Limits(
-        chunk_bytes=1, lazy_ms=100, hold_ms=300, held_most_ms=1_000, relay_ack_delay_ms=50, beat_ms=2_000,
-        check_ms=6_000, close_delay_ms=1_000, duplicate_grace_ms=600, duplicate_clear_ms=6_000,
+        chunk_bytes=1, ack_delay_ms=5, relay_ack_delay_ms=50, lazy_ms=100, hold_ms=300, held_most_ms=1_000,
+        beat_ms=2_000, check_ms=6_000, close_delay_ms=1_000, duplicate_grace_ms=600, duplicate_clear_ms=6_000,
     ),
     "default": Limits(),
     "small": Limits(
@@ -54,8 +54,8 @@ LIMITS: Final[dict[str, Limits]] = {
         settle_paths=8,
     ),
     "tiny": Limits(
-        chunk_bytes=200, window_bytes=600, recent_incarnations=1, lazy_ms=100, hold_ms=300, held_most_ms=1_000,
-        beat_ms=2_000, check_ms=6_000, forget_batch=2, close_delay_ms=1_000, duplicate_grace_ms=600,
+        chunk_bytes=200, window_bytes=600, recent_incarnations=1, ack_delay_ms=5, lazy_ms=100, hold_ms=300,
+        held_most_ms=1_000, beat_ms=2_000, check_ms=6_000, forget_batch=2, close_delay_ms=1_000, duplicate_grace_ms=600,
         duplicate_clear_ms=6_000, settle_parts=2, settle_leaf=1, settle_paths=1,
     ),
 }  # fmt: skip

@@ -122,21 +122,26 @@ def test_an_incarnation_travels_once_a_message() -> None:
     many = tuple(version(B, n + 1, {A: n}) for n in range(100))
     payload = encode(0, m.Versions(many))
     assert payload.count(A.encode()) == payload.count(B.encode()) == 1
-    seq, (tag, incs, items) = msgpack.unpackb(payload, strict_map_key=False)
+    seq, (tag, incs, items, _) = msgpack.unpackb(payload, strict_map_key=False)
     assert (seq, tag, set(incs), len(items)) == (0, 6, {A, B}, 100)
 
 
 def test_a_body_is_carried_verbatim_with_fields_that_nobody_knows() -> None:
     body = msgpack.packb([["x"], 5, 0, 42, "me", None, None, None, {"from": "the future"}])
-    wire = msgpack.packb([3, [6, [A], [[0, 1, {}, body, b""]], "more"]])
+    wire = msgpack.packb([3, [6, [A], [[0, 1, {}, body, b""]], False, "more"]])
     message = decode(wire).message
     assert isinstance(message, m.Versions)
     (got,) = message.versions
     assert got.body == body
+    assert not message.prompt
     assert got.vector is NO_VECTOR
     again = decode(encode(0, message)).message
     assert isinstance(again, m.Versions)
     assert again.versions[0].body == body
+
+
+def test_a_node_that_does_not_say_whether_a_writer_waits_has_one_that_does() -> None:
+    assert decode(msgpack.packb([3, [6, [], []]])).message == m.Versions((), prompt=True)
 
 
 def test_an_unknown_message_is_a_bare_one() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from kvnode.codec import peer
+from kvnode.core.effects import Change
 from kvnode.core.limits import Limits
 from kvnode.core.messages import Ack, AckState, Digest, Versions
 from kvnode.core.path import Path
 from kvnode.core.ticks import Dot, Ticks, incarnation
-from tests.support.replicas import Net, linked
+from tests.support.replicas import Net, enc, linked
 from tests.support.strangers import Stranger, Z, version
 
 
@@ -52,6 +53,79 @@ def test_whoever_waits_is_told_to_look_again() -> None:
     still = net.nodes["A"].acked
     net.run(9_000)
     assert net.nodes["A"].acked == still
+
+
+def test_acknowledgements_are_joined_while_no_writer_waits() -> None:
+    net = linked("A", "B", "C", mesh=True)
+    before = len(net.sent(Ack, "B", "A"))
+    for n in range(40):
+        dot = net.write("A", "x", n)
+        net.run(1)
+    assert net["A"].ackers(dot) == set()
+    net.run(Limits().ack_delay_ms)
+    assert net["A"].ackers(dot) == {"B", "C"}
+    assert len(net.sent(Ack, "B", "A")) == before + 1
+
+
+def write_and_wait(net: Net, label: str, path: str) -> Dot:
+    """As a writer does who waits for acknowledgements."""
+    wrote = net[label].propose([Change(Path.parse(path), enc(1), "me")], net.now, prompt=True)
+    assert isinstance(wrote, list)
+    net.run(2 * Limits().prompt_ack_delay_ms)
+    return wrote[0].dot
+
+
+def test_where_a_writer_waits_they_come_at_once() -> None:
+    net = linked("A", "B", "C", mesh=True)
+    dot = write_and_wait(net, "A", "x")
+    assert net["A"].ackers(dot) == {"B", "C"}
+    assert net["B"].ackers(dot) == set()  # nobody waits there
+    dot = net.write("A", "x", 2)
+    net.run(2 * Limits().prompt_ack_delay_ms)
+    assert net["A"].ackers(dot) == set()
+
+
+def test_that_a_writer_waits_is_relayed() -> None:
+    net = linked("A", "B")
+    net.start("C")
+    net.link("B", "C")
+    net.run()
+    dot = write_and_wait(net, "A", "x")
+    assert net["A"].ackers(dot) == {"B"}
+    assert net["B"].ackers(dot) == {"C"}
+    net.run(Limits().relay_ack_delay_ms)
+    assert net["A"].ackers(dot) == {"B", "C"}
+
+
+def test_a_writer_waits_until_the_disk_of_the_other_node_has_it() -> None:
+    net = linked("A", "B")
+    net.nodes["B"].stuck = True
+    dot = write_and_wait(net, "A", "x")
+    net.run(1_000)
+    assert net["A"].ackers(dot) == set()
+    net.sync_disk("B")
+    net.run(2 * Limits().prompt_ack_delay_ms)
+    assert net["A"].ackers(dot) == {"B"}
+
+
+def test_what_is_no_news_is_acknowledged_at_once_too_if_a_writer_waits() -> None:
+    net = linked("A", "B")
+    stranger = Stranger(net, "A")
+    stranger.introduce()
+    net.run()
+    new = version("x", 1)
+    stranger.send(Versions((new,), prompt=False))
+    net.run(2 * Limits().prompt_ack_delay_ms)
+    assert not acknowledged(stranger, new.dot)
+    stranger.send(Versions((new,)))
+    net.run(2 * Limits().prompt_ack_delay_ms)
+    assert acknowledged(stranger, new.dot)
+
+
+def acknowledged(stranger: Stranger, dot: Dot) -> bool:
+    """Whether its peer has told it so."""
+    words = [state for ack in stranger.took(Ack) for state in ack.states]
+    return any(dot.tick in Ticks(tuple(word.known.get(dot.inc, ()))) for word in words)
 
 
 def test_acknowledgements_are_relayed() -> None:

@@ -236,7 +236,7 @@ async def test_addresses_are_learned_from_the_records() -> None:
 
 
 async def test_nodes_of_one_machine_find_each_other_only_when_nobody_leads_there() -> None:
-    patient = replace(FAST_DIAL, learn_again_s=1.0)
+    patient = replace(FAST_DIAL, learn_again_s=1.5)  # links are told with a second's delay
     async with AsyncExitStack() as stack:
 
         async def start(name: str, *seeds: str) -> TestNode:
