@@ -102,7 +102,7 @@ class Mesh:
         self.deliver()
         end = self.now.mono + ms
         while self.now.mono < end:
-            due = [d for node in self.nodes.values() if (d := node.next_deadline) is not None]
+            due = [node.next_deadline for node in self.nodes.values()]
             there = max(self.now.mono + step, min([*due, end]))
             self.now = Now(there, self.now.wall + there - self.now.mono)
             for node in self.nodes.values():

@@ -144,8 +144,7 @@ class Node:
         inbox, self._inbox = self._inbox, deque()
         for call, args in inbox:
             call(*args, now)
-        due = self.replica.next_deadline
-        if due is not None and due <= now.mono:
+        if self.replica.next_deadline <= now.mono:
             self.replica.wake(now)
         probe = self.liveness.next_deadline()
         if probe is not None and probe <= now.mono:

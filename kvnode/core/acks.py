@@ -282,10 +282,3 @@ class Acks:
                 self._state.name,
                 "this node once held more than its store does (an old backup?); what is missing comes from its peers",
             )
-
-    def next_deadline(self) -> int | None:
-        """When :meth:`wake` is due."""
-        if not self._links:
-            return None
-        due = [link.ack_at for link in self._links.values() if link.ack_at is not None]
-        return min([self.beat_at, *due])

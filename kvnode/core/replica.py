@@ -327,14 +327,21 @@ class Replica:
             self.settle.ask(link, keys)
 
     @property
-    def next_deadline(self) -> int | None:
-        """When :meth:`wake` is due, on the clock of `Now.mono`; None: not until the next input."""
-        times = [self.forget.due, self.acks.next_deadline(), self.identity.due, self.sync.next_deadline()]
-        times += [link.check_at for link in self.links.values()]
+    def next_deadline(self) -> int:
+        """When :meth:`wake` is due, on the clock of `Now.mono`."""
+        due = self.identity.due  # asked in each turn of the driver: hence no lists
+        if self.forget.due is not None and self.forget.due < due:
+            due = self.forget.due
+        if self.links:
+            due = min(due, self.acks.beat_at)
+            for link in self.links.values():
+                due = self.sync.due(link, min(due, link.check_at))
+                if link.ack_at is not None and link.ack_at < due:
+                    due = link.ack_at
         expiry = self.state.next_expiry()
         if expiry is not None:
-            times.append(self._last.mono + max(expiry - self._last.wall, 0))
-        return min((t for t in times if t is not None), default=None)
+            due = min(due, self._last.mono + max(expiry - self._last.wall, 0))
+        return due
 
     def take_effects(self) -> list[Effect]:
         """What is to be done now, in order; see :mod:`.effects`."""

@@ -266,14 +266,17 @@ class Sync:
         if link.dirty and not waits and link.est is not None:
             self.start(link, now, settle=False)
 
-    def next_deadline(self) -> int | None:
-        """When :meth:`wake` is due."""
-        due: list[int] = []
-        for link in self._links.values():
-            until = self.digests.fed_until(link) if link.holding else None
-            own = (link.hold_at,) if link.hold_at is not None else (link.lazy_at, self.lazy.next_deadline(link))
-            due += (at for at in (until, *own) if at is not None)
-        return min(due, default=None)
+    def due(self, link: Link, due: int) -> int:
+        """When :meth:`wake` is due for this link, or `due` if that is earlier."""
+        if link.holding and (until := self.digests.fed_until(link)) is not None and until < due:
+            due = until
+        if link.hold_at is not None:
+            return min(due, link.hold_at)
+        if link.lazy_at is not None and link.lazy_at < due:
+            due = link.lazy_at
+        if link.awaited and (at := self.lazy.next_deadline(link)) is not None and at < due:
+            due = at
+        return due
 
     # -- receiving -------------------------------------------------------------------------------------------
 

@@ -89,7 +89,7 @@ class Driver:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Drive until :meth:`stop` (or cancellation); everything accepted before is stored at the end."""
-        self._due = self._next_deadline()
+        self._due = self.replica.next_deadline
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._write_shielded, name="store writer")
@@ -131,27 +131,27 @@ class Driver:
             self._wake.set()
             self._wake = None
 
-    def _next_deadline(self) -> int:
-        """When :meth:`_turn` has something to do of itself, in milliseconds of `Now.mono`."""
-        deadline, due = self.replica.next_deadline, self._waiting.next_due
-        return min(NEVER if deadline is None else deadline, NEVER if due is None else due)
-
     def _turn(self) -> None:
         now = self._clock()
         inbox, self._inbox = self._inbox, deque()
         for handler, args in inbox:
             handler(now, *args)
-        deadline = self.replica.next_deadline
-        if deadline is not None and deadline <= now.mono:
-            self.replica.wake(now)
-        self._outlet.carry_out(self.replica.take_effects(), now)
+        replica = self.replica
+        effects = replica.take_effects()
+        deadline = replica.next_deadline
+        if deadline <= now.mono:
+            replica.wake(now)
+            effects += replica.take_effects()
+            deadline = replica.next_deadline
+        self._outlet.carry_out(effects, now)
         self._answer(now)
         self._conditions.look()
         self.counters["turns"] += 1
         if self._turned is not None:
             self._turned.set()
             self._turned = None
-        self._due = self._next_deadline()
+        due = self._waiting.next_due
+        self._due = deadline if due is None or deadline < due else due
         self._alarm.changed()
 
     def _ring(self) -> None:

@@ -106,8 +106,7 @@ class Cluster:
                 pass
             self.time += 400
             for name in NAMES:
-                deadline = self.nodes[name].next_deadline
-                if deadline is not None and deadline <= self.time:
+                if self.nodes[name].next_deadline <= self.time:
                     self.nodes[name].wake(self.now)
                 self.execute(name)
 

@@ -272,8 +272,8 @@ class Net:
         idle = 0
         while True:
             self.flow()
-            due = min((d for d in self._deadlines().values() if d is not None), default=None)
-            if due is None or due > end:
+            due = min(self._deadlines().values(), default=end + 1)
+            if due > end:
                 self.t = end
                 return
             idle = idle + 1 if due <= self.t else 0
@@ -281,14 +281,13 @@ class Net:
             self.t = max(self.t, due)
             self.wake()
 
-    def _deadlines(self) -> dict[str, int | None]:
+    def _deadlines(self) -> dict[str, int]:
         return {label: node.replica.next_deadline for label, node in self.nodes.items()}
 
     def wake(self) -> None:
         """Wake every replica whose time has come."""
         for node in self.nodes.values():
-            due = node.replica.next_deadline
-            if due is not None and due <= self.t:
+            if node.replica.next_deadline <= self.t:
                 node.replica.wake(self.now)
 
     def flow(self) -> None:

@@ -137,11 +137,10 @@ class _Cluster:
         """Wake whoever is due, until that much later."""
         end = self.ms + ms
         while self.ms < end:
-            due = [d for node in self.nodes if (d := node.replica.next_deadline) is not None]
+            due = [node.replica.next_deadline for node in self.nodes]
             self.ms = min(max(min(due, default=end), self.ms + 1), end)
             for node in self.nodes:
-                deadline = node.replica.next_deadline
-                if deadline is not None and deadline <= self.ms:
+                if node.replica.next_deadline <= self.ms:
                     node.replica.wake(self.now())
             self.settle()
 

@@ -306,10 +306,7 @@ class Process:
     # -- waking ----------------------------------------------------------------------------------------------
 
     def _plan_wake(self) -> None:
-        due = self.replica.next_deadline
-        if due is None:
-            return
-        at = max(due - self._mono_0, self.world.now)
+        at = max(self.replica.next_deadline - self._mono_0, self.world.now)
         if self._wake_at is None or at < self._wake_at or self._wake_at < self.world.now:
             self._wake_at = at
             self.world.at(at, self._wake, at)
@@ -323,8 +320,7 @@ class Process:
             self.world.broken("bounds", f"{self.label} wakes for ever without time passing")
             self.alive = False
             return
-        due = self.replica.next_deadline
-        if due is not None and due - self._mono_0 > self.world.now:
+        if self.replica.next_deadline - self._mono_0 > self.world.now:
             self._plan_wake()
             return
         self.feed(lambda replica, now: replica.wake(now))

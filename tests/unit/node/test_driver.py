@@ -97,7 +97,7 @@ def test_texts_that_are_no_levels(text: str) -> None:
 async def test_a_time_out_says_that_the_write_stands() -> None:
     async with running_node(TestNode("a")) as node:
         with pytest.raises(AckTimeout) as caught:
-            await node.set("x", 1, AckLevel("peer", 1), timeout_s=0.02)
+            await node.set("x", 1, AckLevel("peer", 1), timeout_s=0.5)
         (dot,) = caught.value.dots
         assert node.get("x") == 1
         assert node.replica.known.has(*dot)
