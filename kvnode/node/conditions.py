@@ -32,6 +32,8 @@ class Conditions:
 
     def look(self) -> None:
         """A turn is over."""
+        if not self._waiting:
+            return
         waiting, self._waiting = self._waiting, []
         for condition, event in waiting:
             if condition():

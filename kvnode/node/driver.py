@@ -20,7 +20,7 @@ from kvnode.core.effects import Change, LinkId, Notify, Now, Refused, Report, Wr
 from kvnode.core.messages import Event, Message
 from kvnode.core.replica import Replica
 from kvnode.core.ticks import Known
-from kvnode.transport.signals import Signal, signals
+from kvnode.transport.signals import Signal, clock, signals
 
 from . import acks
 from .acks import AckLevel
@@ -47,6 +47,12 @@ T = TypeVar("T")
 def system_clock() -> Now:
     """The time of this machine; `mono` is the event loop's clock, so virtual time works."""
     return Now(int(anyio.current_time() * 1000), time.time_ns() // 1_000_000)
+
+
+def running_clock() -> Callable[[], Now]:
+    """What gives the same in the running event loop, without asking each time which one that is."""
+    mono = clock()
+    return lambda: Now(int(mono() * 1000), time.time_ns() // 1_000_000)
 
 
 class Driver:

@@ -36,7 +36,7 @@ from .clients import ClientServer
 from .config import NodeConfig
 from .discovery import is_wildcard, own_addresses
 from .doctor import Doctor
-from .driver import Driver, system_clock
+from .driver import Driver, running_clock
 from .errors import StartError, Stopping
 from .frames import Frames
 from .health import Probes, serve_health
@@ -89,13 +89,14 @@ class Node:
     ) -> None:
         self.config: Final = config
         self.replica: Final = replica
-        self.driver: Final = Driver(replica, store)
+        self._clock: Final = running_clock()
+        self.driver: Final = Driver(replica, store, clock=self._clock)
         self.address: Final = listeners[0].address
         self.peers: Final = Peers(
             self.driver,
             TcpTransport(),
             seeds=config.peer_addresses,
-            clock=system_clock,
+            clock=self._clock,
             random=random.SystemRandom().random,
             discover=discover,
             loopback=self.address.is_loopback,
@@ -118,7 +119,7 @@ class Node:
         self._local_host = anyio.Event()
         self.peers.on_local_host = self._local_host.set
         self.driver.reports.listen(_log_report)
-        self._troubles: Final = Troubles(self.driver, system_clock)
+        self._troubles: Final = Troubles(self.driver, self._clock)
         tell_when_retired(self.driver, join=lambda: self._local_host.set())
 
     # -- running ---------------------------------------------------------------------------------------------
@@ -135,9 +136,9 @@ class Node:
             tasks.start_soon(self.peers.run)
             if self.config.data_dir is not None:
                 tasks.start_soon(Scrubber(self.driver).run)
-            tasks.start_soon(keep_leases, self.driver, system_clock, self.clients.stale)
+            tasks.start_soon(keep_leases, self.driver, self._clock, self.clients.stale)
             tasks.start_soon(keep_swept, self.driver, self.config.limits.max_history_bytes)
-            tasks.start_soon(keep_partitions, self.driver, system_clock)
+            tasks.start_soon(keep_partitions, self.driver, self._clock)
             serve = partial(self._accept, max_connections=self.config.limits.max_connections)
             for listener in self._listeners:
                 tasks.start_soon(serve, listener)
