@@ -3,10 +3,14 @@
 While one commit is under way the next ones gather, and go to disk together. A store that fails keeps the node
 going: what is to be stored is merged (so it is bounded by the data, not by the time the failure lasts) and tried
 again, with back-off; whoever asks for ``disk`` is told.
+
+What may take long is done on a thread: whatever is no plain commit, and all commits unless the disk has proved to be
+quick (see :mod:`.pace`).
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,9 +21,11 @@ import anyio.lowlevel
 
 from kvnode.core.effects import Persist
 from kvnode.store.base import Batch, StoreError
+from kvnode.transport.signals import Signal, signals
 from kvnode.transport.worker import Worker
 
 from .errors import Stopping
+from .pace import Pace
 from .pastuse import PastUse
 
 MERGE_ABOVE: Final = 64
@@ -48,7 +54,10 @@ class Commits(Protocol):
 
     @property
     def blocking(self) -> bool:
-        """Whether commit() may block and so belongs on a thread."""
+        """Whether what follows may block and so belongs on a thread."""
+
+    def is_brief(self, batches: Sequence[Persist]) -> bool:
+        """Whether commit() of these takes no more than one small write and sync."""
 
     def commit(self, batches: Sequence[Persist]) -> None:
         """Store all of it, durably, in one transaction. Raises StoreError."""
@@ -71,18 +80,29 @@ class Commits(Protocol):
 
 class Writer:
     """Commits in order. `done` gets the token up to which all is durable; `failing` hears why, or None once the store
-    works again. Both are called in the event loop.
+    works again. Both are called in the event loop. `clock` tells how long commits take, in seconds; it is asked on
+    the thread, too.
     """
 
-    def __init__(self, store: Commits, done: Callable[[int], None], failing: Callable[[str | None], None]) -> None:
+    def __init__(
+        self,
+        store: Commits,
+        done: Callable[[int], None],
+        failing: Callable[[str | None], None],
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._store: Final = store
         self._done: Final = done
         self._failing: Final = failing
+        self._clock: Final = clock
+        self._pace: Final = Pace()
         self._worker: Final = Worker("store")
         self._pending: list[Persist] = []
         self._under_way = 0
         self._jobs: deque[_Job] = deque()
-        self._wake = anyio.Event()
+        self._wake: Signal | None = None
+        """Set in place while there is nothing to do."""
         self._ending = False
         self.failure: str | None = None
         """Why the store fails; None while it works."""
@@ -120,7 +140,7 @@ class Writer:
         """Have it stored, behind everything before it."""
         self._pending.append(persist)
         self.past_use.add(persist.past)
-        self._wake.set()
+        self._rouse()
 
     async def _call(self, do: Callable[[], T]) -> T:
         """Run `do` where commits run, between two of them, when what is pending now has been tried. Raises what it
@@ -130,7 +150,7 @@ class Writer:
             raise Stopping
         job = _Job(do)
         self._jobs.append(job)
-        self._wake.set()
+        self._rouse()
         with anyio.CancelScope(shield=True):
             await job.event.wait()
         if job.error is not None:
@@ -163,19 +183,27 @@ class Writer:
     def end(self) -> None:
         """Nothing follows: run() ends after its last commit."""
         self._ending = True
-        self._wake.set()
+        self._rouse()
+
+    def _rouse(self) -> None:
+        if self._wake is not None:
+            self._wake.set()
+            self._wake = None
+
+    async def _called(self) -> None:
+        """Wait until somebody has added something to do."""
+        self._wake = signals()()
+        await self._wake.wait()
 
     async def _something_to_do(self) -> None:
         while not (self._pending or self._jobs or self._ending):
-            self._wake = anyio.Event()
-            await self._wake.wait()
+            await self._called()
 
     async def _pause(self, delay_s: float) -> None:
         """Wait before the next attempt; a job and the end of the node cut it short."""
         with anyio.move_on_after(delay_s):
             while not (self._jobs or self._ending):
-                self._wake = anyio.Event()
-                await self._wake.wait()
+                await self._called()
 
     async def _work(self) -> None:
         """Do the oldest job."""
@@ -200,8 +228,9 @@ class Writer:
             batch = [merged(batch)]
         self._under_way = len(batch)
         try:
-            await self._off_loop(partial(self._store.commit, batch))
+            await self._store_all(batch)
         except StoreError as err:
+            self._pace.failed()
             self.failures += 1
             self._pending = [merged([*batch, *self._pending])]
             self._set_failure(str(err) or type(err).__name__)
@@ -213,6 +242,23 @@ class Writer:
         self._set_failure(None)
         self._done(batch[-1].token)
         return True
+
+    async def _store_all(self, batch: Sequence[Persist]) -> None:
+        """Commit: here, if the disk is quick and nothing else is to be done, else on the thread. Raises StoreError."""
+        if not self._store.blocking:
+            self._store.commit(batch)
+        elif not self._store.is_brief(batch):
+            await self._worker.run(partial(self._store.commit, batch))
+        elif self._pace.is_quick:
+            self._pace.held_up(self._timed(batch))
+        else:
+            self._pace.took_on_thread(await self._worker.run(partial(self._timed, batch)))
+
+    def _timed(self, batch: Sequence[Persist]) -> float:
+        """Commit; gives how long it took, without the wait for the thread, in seconds."""
+        began = self._clock()
+        self._store.commit(batch)
+        return self._clock() - began
 
     def _set_failure(self, why: str | None) -> None:
         if why != self.failure:

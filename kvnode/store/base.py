@@ -12,7 +12,7 @@ at load, a crash in between would leave a store that claims to know changes it h
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import BinaryIO, ClassVar, Final, Protocol
 
 from kvnode.core.effects import Loaded, Persist
@@ -29,6 +29,11 @@ class Store(Protocol):
     @property
     def blocking(self) -> bool:
         """Whether load, commit and close may take long and belong on a worker thread."""
+
+    def is_brief(self, batches: Sequence[Persist]) -> bool:
+        """Whether :meth:`commit` of these, right now, would take no more than one small write and sync. It may be
+        wrong in saying no, and the commit may fail in any case.
+        """
 
     def load(self) -> Loaded:
         """Open the store if it is not open yet, and give what it holds, rows ascending by key.
@@ -212,6 +217,18 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.known or self.meta or self.quarantine or self.past)
+
+
+def size_of(batches: Iterable[Persist | Batch]) -> int:
+    """About how many bytes these take: those of keys and records."""
+    size = 0
+    for batch in batches:
+        size += sum(map(len, batch.rows)) + sum(map(len, filter(None, batch.rows.values())))
+        if batch.quarantine:
+            size += sum(map(len, filter(None, batch.quarantine.values())))
+        if batch.past:
+            size += sum(len(item.record) for item in batch.past)
+    return size
 
 
 def _joined(batches: Sequence[Persist]) -> Persist:

@@ -23,7 +23,7 @@ from typing import BinaryIO, Final
 
 from kvnode.core.effects import Loaded, Persist
 
-from .base import Batch, StoreError
+from .base import Batch, StoreError, size_of
 from .checks import Tally
 from .fold import fold
 from .log import Log
@@ -42,6 +42,8 @@ LOG_ROWS: Final = 1 << 17
 """A segment of so many rows is put into the snapshot, however short it is: they take memory."""
 LARGE: Final = 4
 """So many times the bound of a segment is the largest commit that goes to the log."""
+BRIEF_BYTES: Final = 1 << 16
+"""Less than a millisecond of computing, at a microsecond a row."""
 
 _NOTHING: Final = Batch([])
 
@@ -144,16 +146,23 @@ class LoggedStore:
             return
         with reported(self.path):
             self._take_turns(log)
-            if self._fits(log, batch):
+            if self._fits(log, size_of([batch])):
                 log.append(batch)
             else:
                 self._settle(log, batch)
 
-    def _fits(self, log: Log, batch: Batch) -> bool:
-        """Whether this commit may go to the log."""
+    def is_brief(self, batches: Sequence[Persist]) -> bool:
+        """See :meth:`Store.is_brief`. While a segment is put into the snapshot, both want the disk and Python."""
+        log = self._opened()
+        if self._drain is not None or self._is_long(log):
+            return False
+        size = size_of(batches)
+        return size <= BRIEF_BYTES and self._fits(log, size)
+
+    def _fits(self, log: Log, size: int) -> bool:
+        """Whether a commit of so many bytes may go to the log."""
         if not self._may_append(log):
             return False
-        size = sum(map(len, filter(None, batch.rows.values())))
         if self._max_bytes is not None and self._snapshot.size() + log.pending_bytes + size > self._max_bytes:
             return False
         return size <= LARGE * self._bound
@@ -188,12 +197,16 @@ class LoggedStore:
         """Have a segment that is long enough put into the snapshot, and the other one take its place."""
         if self._drain is not None and not self._drain.is_alive():
             self._wait(log)
-        if log.active_bytes < self._bound and log.active_rows < LOG_ROWS:
+        if not self._is_long(log):
             return
         if self._drain is not None and log.active_bytes >= 2 * self._bound:
             self._wait(log)
         if self._drain is None and self._may_append(log):
             self._begin_drain(log)
+
+    def _is_long(self, log: Log) -> bool:
+        """Whether the active segment is long enough to be put into the snapshot."""
+        return log.active_bytes >= self._bound or log.active_rows >= LOG_ROWS
 
     def _begin_drain(self, log: Log) -> None:
         if not log.spare:

@@ -144,6 +144,10 @@ class MemoryStore:
         self.disk.apply([*self._staged, *batches])
         self._staged.clear()
 
+    def is_brief(self, batches: Sequence[Persist]) -> bool:
+        """See :meth:`Store.is_brief`."""
+        return True
+
     def backup(self) -> BinaryIO:
         """See :meth:`Store.backup`."""
         self._check_open()

@@ -183,6 +183,10 @@ class SqliteStore:
         if batch:
             self.write(lambda db, tally: put_batch(db, tally, batch))
 
+    def is_brief(self, batches: Sequence[Persist]) -> bool:
+        """See :meth:`Store.is_brief`. At times SQLite writes its log back, too."""
+        return False
+
     @property
     def is_in_doubt(self) -> bool:
         """Whether doubts were told that no transaction has answered yet."""

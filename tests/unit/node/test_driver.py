@@ -125,6 +125,9 @@ class SlowStore:
     def load(self) -> Loaded:
         return Loaded()
 
+    def is_brief(self, batches: Sequence[Persist]) -> bool:
+        return False
+
     def commit(self, batches: Sequence[Persist]) -> None:
         self.begun.set()
         assert self.go.wait(10)

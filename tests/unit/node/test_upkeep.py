@@ -45,6 +45,9 @@ class GatedStore:
         assert self.gate.acquire(timeout=20)
         self.done.append(what)
 
+    def is_brief(self, batches: Sequence[Persist]) -> bool:
+        return False
+
     def commit(self, batches: Sequence[Persist]) -> None:
         self._step(f"commit up to {batches[-1].token}")
         if self.failure is not None:

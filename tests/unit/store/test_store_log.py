@@ -18,7 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvnode.core.effects import Persist
 from kvnode.core.entry import encode_record
+from kvnode.core.history import Past
 from kvnode.core.path import Path as KvPath
 from kvnode.core.ticks import Ticks
 from kvnode.store import logged, segments
@@ -506,6 +508,47 @@ def test_a_look_at_it_changes_nothing(half_done: Path, killed: Path, tmp_path: P
     assert held(tmp_path / "new") == held(killed)
 
 
+# -- what is brief -------------------------------------------------------------------------------------------------
+
+
+def is_brief(store: LoggedStore, size: int = 1) -> bool:
+    return store.is_brief([persist(99, {b"k": bytes(size)})])
+
+
+def test_only_a_small_commit_to_the_log_is_brief(tmp_path: Path) -> None:
+    store = loaded(tmp_path)
+    assert not is_brief(store), "the first one goes to the snapshot"
+    commit(store, 1)
+    assert is_brief(store)
+    assert is_brief(store, logged.BRIEF_BYTES - 1)
+    assert not is_brief(store, logged.BRIEF_BYTES)
+    past = Past(b"k", b"p", bytes(logged.BRIEF_BYTES + 1), 1)
+    assert not store.is_brief([Persist(99, {}, {}, past=[past])])
+    removed: dict[bytes, bytes | None] = {b"%032d" % number: None for number in range(logged.BRIEF_BYTES // 32 + 1)}
+    assert not store.is_brief([persist(99, removed)])
+    store.close()
+
+
+def test_the_answer_to_doubts_is_not_brief(killed: Path) -> None:
+    log_of(killed, 0).unlink()
+    store = loaded(killed)
+    assert not is_brief(store)
+    commit(store, 31)
+    assert is_brief(store)
+    store.close()
+
+
+def test_what_no_longer_fits_is_not_brief(tmp_path: Path) -> None:
+    store = loaded(tmp_path, max_bytes=100_000)
+    commit(store, 1)
+    assert is_brief(store)
+    while is_brief(store, 50_000):
+        store.commit([persist(2, {b"k": bytes(20_000)})])
+    refused(StoreFull, lambda: [store.commit([persist(3, {b"%d" % n: bytes(50_000)})]) for n in range(3)])
+    assert not is_brief(store), "what failed is tried again in the snapshot"
+    store.close()
+
+
 # -- taking turns --------------------------------------------------------------------------------------------------
 
 
@@ -553,13 +596,16 @@ def test_commits_go_on_while_a_segment_goes_to_the_snapshot(gated: tuple[LoggedS
         commit(store, number)
     assert held(copied(tmp_path / "a", tmp_path / "b")) == change(number)
     assert store._drain is not None
+    assert not is_brief(store)
     gate.open.set()
     store._drain.join()
+    assert not is_brief(store), "the next one waits for what it has done"
     assert held(copied(tmp_path / "a", tmp_path / "c")) == change(number), "it is in the snapshot, and still in the log"
     for _ in range(30):
         number += 1
         commit(store, number)
     store._wait(log)
+    assert is_brief(store) == (log.active_bytes < 1000)
     assert held(copied(tmp_path / "a", tmp_path / "d")) == change(number)
     assert gate.passed > 1
     sizes = {log_of(tmp_path / "a", segment).stat().st_size for segment in (0, 1)}

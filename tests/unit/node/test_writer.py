@@ -1,0 +1,139 @@
+"""Where the writer commits: on the event loop or on its thread."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import BinaryIO
+
+import anyio
+import pytest
+
+from kvnode.core.effects import Persist
+from kvnode.node.pace import ALLOWED_S
+from kvnode.node.writer import Writer
+from kvnode.store.base import StoreError, StoreIOError
+from kvnode.testing.inprocess import eventually
+
+pytestmark = pytest.mark.anyio
+
+QUICK_S, SLOW_S = ALLOWED_S / 5, 50 * ALLOWED_S
+PROVEN = 50
+"""So many quick commits prove a disk."""
+
+
+class Disk:
+    """A store that says on which thread it commits. Each commit takes `takes_s`, by a clock that only it moves."""
+
+    blocking = True
+
+    def __init__(self) -> None:
+        self.takes_s = QUICK_S
+        self.brief = True
+        self.failure: StoreError | None = None
+        self.threads: list[int] = []
+        self.now_s = 0.0
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def is_brief(self, batches: Sequence[Persist]) -> bool:
+        return self.brief
+
+    def commit(self, batches: Sequence[Persist]) -> None:
+        self.threads.append(threading.get_ident())
+        self.now_s += self.takes_s
+        if self.failure is not None:
+            raise self.failure
+
+    def backup(self) -> BinaryIO:
+        self.threads.append(threading.get_ident())
+        return io.BytesIO()
+
+
+class Running:
+    """A writer on such a disk."""
+
+    def __init__(self) -> None:
+        self.disk = Disk()
+        self.durable: list[int] = []
+        self.writer = Writer(self.disk, self.durable.append, lambda why: None, clock=self.disk.clock)
+        self._token = 0
+
+    def add(self) -> int:
+        self._token += 1
+        self.writer.add(Persist(self._token, {b"%d" % self._token: b""}, {}))
+        return self._token
+
+    async def commits(self, count: int) -> list[bool]:
+        """So many commits, one after the other; whether each was made here."""
+        before = len(self.disk.threads)
+        for _ in range(count):
+            self.add()
+            await eventually(lambda: self.durable[-1:] == [self._token])
+        return [thread == threading.get_ident() for thread in self.disk.threads[before:]]
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[Running]:
+    run = Running()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run.writer.run)
+        yield run
+        run.writer.end()
+
+
+async def test_a_disk_that_has_proved_quick_is_waited_for_here() -> None:
+    async with running() as run:
+        here = await run.commits(PROVEN)
+        assert not any(here[:10])
+        assert all(here[-10:])
+        assert here == sorted(here), "no going back"
+
+
+async def test_a_slow_disk_is_the_threads() -> None:
+    async with running() as run:
+        run.disk.takes_s = 2 * ALLOWED_S
+        assert not any(await run.commits(PROVEN))
+
+
+async def test_a_commit_that_takes_long_sends_those_behind_it_to_the_thread() -> None:
+    async with running() as run:
+        await run.commits(PROVEN)
+        run.disk.takes_s = SLOW_S
+        assert await run.commits(5) == [True, False, False, False, False]
+        run.disk.takes_s = QUICK_S
+        here = await run.commits(200)
+        assert not any(here[:20])
+        assert all(here[-10:])
+
+
+async def test_what_is_more_than_a_small_write_is_the_threads() -> None:
+    async with running() as run:
+        await run.commits(PROVEN)
+        run.disk.brief = False
+        run.disk.takes_s = SLOW_S
+        assert await run.commits(2) == [False, False]
+        run.disk.brief = True
+        run.disk.takes_s = QUICK_S
+        assert await run.commits(1) == [True], "that took long, and tells nothing of a small write"
+        await run.writer.backup()
+        assert run.disk.threads[-1] != threading.get_ident()
+
+
+async def test_after_a_failure_the_thread_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvnode.node.writer.RETRY_FIRST_S", 0.001)
+    async with running() as run:
+        await run.commits(PROVEN)
+        run.disk.failure = StoreIOError("x", "a test says so")
+        before = len(run.disk.threads)
+        token = run.add()
+        await eventually(lambda: run.writer.failures > 1)
+        run.disk.failure = None
+        await eventually(lambda: run.durable[-1] == token)
+        first, *others = (thread == threading.get_ident() for thread in run.disk.threads[before:])
+        assert first
+        assert not any(others)
+        assert await run.commits(1) == [False]
