@@ -28,6 +28,8 @@ from .errors import Stopping
 from .pace import Pace
 from .pastuse import PastUse
 
+GIVE_WAY: Final = 2
+"""So often the event loop goes round before it commits by itself: what peers and watchers wait for leaves first."""
 MERGE_ABOVE: Final = 64
 """So many gathered transactions are merged to one."""
 RETRY_FIRST_S: Final = 0.2
@@ -223,6 +225,8 @@ class Writer:
         return result
 
     async def _commit(self) -> bool:
+        for _ in range(GIVE_WAY * (self._store.blocking and self._pace.is_quick)):
+            await anyio.lowlevel.checkpoint()
         batch, self._pending = self._pending, []
         if len(batch) > MERGE_ABOVE:
             batch = [merged(batch)]
