@@ -32,6 +32,11 @@ _FIXED: Final = {
 }
 
 
+def opens(value: bytes) -> bool:
+    """Whether one encoded value is a list or a map; all others are not nested at all."""
+    return value[0] in _CONTAINERS
+
+
 def is_too_deep(data: bytes, most: int) -> bool:
     """Whether one encoded value is nested deeper than `most`. Most values are settled by counting the bytes that could
     begin a container.

@@ -36,6 +36,8 @@ _INT_BIAS: Final = 1 << 63
 _TAG_INT: Final = 1
 _TAG_STR: Final = 2
 _NUL: Final = b"\0"
+_TEXT: Final = b"\x02"
+_join: Final = "\0\x02".join
 
 _ESCAPES: Final = {".": ":.", ":": "::", " ": ":_"}
 _UNESCAPES: Final = {".": ".", ":": ":", "_": " ", "+": "+", "#": "#"}
@@ -209,16 +211,16 @@ def _format_element(element: Element) -> str:
 def path_key(path: tuple[Element, ...]) -> bytes:
     """The order-preserving key of a path (see the module's text)."""
     try:
-        text = "\0\x02".join(path)  # type: ignore[arg-type]  # a TypeError, if one of the elements is an integer
+        text = _join(path)  # type: ignore[arg-type]  # a TypeError, if one of the elements is an integer
     except TypeError:
         return _mixed_key(path)
-    return b"\x02" + text.encode() + b"\0" if path else b""
+    return _TEXT + text.encode() + _NUL if path else b""
 
 
 def checked_key(path: tuple[Element, ...]) -> bytes:
     """The key of elements that come from outside. Raises :class:`PathError` if they are no path."""
     try:
-        key = b"\x02" + "\0\x02".join(path).encode() + b"\0"  # type: ignore[arg-type]  # as above
+        key = _TEXT + _join(path).encode() + _NUL  # type: ignore[arg-type]  # as above
     except (TypeError, UnicodeEncodeError):
         return Path(path).key
     if key.count(_NUL) == len(path) <= MAX_ELEMENTS and len(key) <= MAX_KEY_BYTES:

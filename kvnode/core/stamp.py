@@ -37,9 +37,11 @@ class Clock:
 
         A superseded stamp from a clock that is far ahead lifts this one stamp, not the clock.
         """
-        stamp = stamp_of(wall)
+        stamp = wall << COUNTER_BITS
         if stamp <= self.last:
             stamp = self.last + 1
+        elif stamp > MAX_STAMP:
+            stamp = MAX_STAMP
         self.last = stamp
         if stamp <= above:
             stamp = above + 1

@@ -15,7 +15,7 @@ import msgspec
 from . import marks, system
 from .appointments import Appointments
 from .effects import Close, Deliver, Effect, LinkId, Loaded, Notify, Now, Persist, Report, Send
-from .entry import VALUE, Siblings, Version, encode_record, fingerprint, merge
+from .entry import VALUE, Siblings, Version, encode_one, encode_record, fingerprint, merge
 from .history import Recorder
 from .limits import Limits
 from .loading import DOUBTED_META, MARKS_META, load
@@ -113,6 +113,26 @@ class State:
         elif notify:
             self._deferred[key] = None
 
+    def _replace(self, key: bytes, old: Version | None, new: Version) -> None:
+        """The same as :meth:`put` for the frequent case: one version, where there was one or none."""
+        durable = not is_volatile(new.inc)
+        if old is not None:
+            new.key = key = old.key  # equal, and kept once
+            self._unindex(key, old)
+            durable = durable or not is_volatile(old.inc)
+            if self.history.keeps:
+                self.history.replaced((old,), (new,), wall_ms(self.clock.last))
+        self.tree.put_one(key, new)
+        self.index(key, new)
+        if durable:
+            self._rows[key] = None
+        if key.startswith(system.SYSTEM_KEY):
+            self.read_system(key)
+        if self.rejoining:
+            self._deferred[key] = None
+        else:
+            self._notes.append(Notify(key, (new,)))
+
     def _unindex(self, key: bytes, version: Version) -> None:
         if version.kind != VALUE:
             self.tombstones -= 1
@@ -141,7 +161,6 @@ class State:
 
     def add(self, key: bytes, version: Version) -> bool:
         """Merge a version whose dot is new here; says whether it is now a sibling."""
-        merged = merge(self.tree.get(key), version)
         inc = version.inc
         self.known.add(inc, version.tick)
         if is_volatile(inc):
@@ -149,6 +168,11 @@ class State:
             self.volatile_grown[inc] = None
         else:
             self.known_changed[inc] = None
+        old = self.tree.held(key)
+        if old is None or (isinstance(old, Version) and not old.covers(version) and version.covers(old)):
+            self._replace(key, old, version)
+            return True
+        merged = merge(self.tree.get(key), version)
         if merged.added:
             self.put(key, merged.siblings)
         return merged.added
@@ -367,9 +391,10 @@ class State:
 
     def record(self, key: bytes) -> bytes | None:
         """What the store holds of an entry once all is written; None for nothing."""
-        siblings = self.tree.get(key)
-        if len(siblings) != 1 or is_volatile(siblings[0].inc):
-            siblings = tuple(v for v in siblings if not is_volatile(v.inc))
+        held = self.tree.held(key)
+        if isinstance(held, Version) and not is_volatile(held.inc):
+            return encode_one(held)
+        siblings = tuple(v for v in self.tree.get(key) if not is_volatile(v.inc))
         return encode_record(siblings) if siblings else None
 
     def persisted(self, token: int) -> list[Incarnation]:

@@ -6,6 +6,9 @@ a range costs one step per chunk and takes the two partial ones from what is kep
 (Meyer, 2022) asks for, without a node object per path. A path with one version, which nearly all are, holds just that;
 its tuple of siblings is made when somebody asks.
 
+What changes goes to the table of all entries at once, and to its chunk a little later: when a scan or a fingerprint is
+asked for, or when many changes wait. So a path that changes often costs one hash now and then, not one each time.
+
 A fingerprint covers path, dot, stamp, value and author of every live version that is not a tombstone; tick vectors
 and tombstones are left out because they depend on what each node could already forget (law 2).
 """
@@ -16,6 +19,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from functools import reduce
+from itertools import islice
 from operator import xor
 from typing import Final
 
@@ -23,6 +27,10 @@ from .entry import VALUE, Siblings, Version, fingerprint
 from .path import key_range_end, path_key
 
 _CHUNK: Final = 512
+_WAITING: Final = 1_024
+"""So many changed keys wait at most for their chunks."""
+_AT_ONCE: Final = 64
+"""So many of them are entered when there are too many: nobody shall wait long for that."""
 KEY_END: Final = b"\xff"
 
 
@@ -51,13 +59,15 @@ class _Chunk:
 class Tree:
     """Siblings by key. Holds no empty entry."""
 
-    __slots__ = ("_by_key", "_chunks", "_firsts", "print_of_all")
+    __slots__ = ("_by_key", "_chunks", "_firsts", "_print_of_all", "_waiting")
 
     def __init__(self) -> None:
         self._by_key: dict[bytes, Version | Siblings] = {}
         self._chunks: list[_Chunk] = [_Chunk([], array("Q"))]
         self._firsts: list[bytes] = [b""]
-        self.print_of_all = 0
+        self._print_of_all = 0
+        self._waiting: dict[bytes, None] = {}
+        """The keys of which the chunks do not say what the table says, those that wait longest first."""
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -70,6 +80,10 @@ class Tree:
         held = self._by_key.get(key, ())
         return held if isinstance(held, tuple) else (held,)
 
+    def held(self, key: bytes) -> Version | Siblings | None:
+        """What :meth:`get` gives, without a tuple around the only version; None if there is no entry."""
+        return self._by_key.get(key)
+
     def holds(self, key: bytes, siblings: Siblings) -> bool:
         """Whether it is these very versions that are held at `key`, untouched since :meth:`get` gave them."""
         return list(map(id, self.get(key))) == list(map(id, siblings))
@@ -80,27 +94,56 @@ class Tree:
 
     def put(self, key: bytes, siblings: Siblings) -> Siblings:
         """Set the siblings at `key`; empty ones remove the entry. Gives those that were there."""
-        old = self.get(key)
-        if not (old or siblings):
-            return old
-        where = bisect_right(self._firsts, key) - 1
-        chunk = self._chunks[where]
-        at = bisect_left(chunk.keys, key)
+        held = self._by_key.get(key)
         if siblings:
             self._by_key[key] = siblings if len(siblings) > 1 else siblings[0]
-            if not old:
+        elif held is not None:
+            del self._by_key[key]
+        else:
+            return ()
+        self._expect(key)
+        return () if held is None else held if isinstance(held, tuple) else (held,)
+
+    def put_one(self, key: bytes, version: Version) -> None:
+        """Set one version at `key`, whatever was there."""
+        self._by_key[key] = version
+        self._expect(key)
+
+    def _expect(self, key: bytes) -> None:
+        waiting = self._waiting
+        waiting[key] = None
+        if len(waiting) >= _WAITING + _AT_ONCE:
+            self._enter(list(islice(waiting, _AT_ONCE)))
+
+    # -- the chunks ------------------------------------------------------------------------------------------
+
+    def _enter_all(self) -> None:
+        """Let the chunks say what the table says."""
+        if self._waiting:
+            self._enter(sorted(self._waiting))
+
+    def _enter(self, keys: Iterable[bytes]) -> None:
+        for key in keys:
+            del self._waiting[key]
+            where = bisect_right(self._firsts, key) - 1
+            chunk = self._chunks[where]
+            at = bisect_left(chunk.keys, key)
+            there = at < len(chunk.keys) and chunk.keys[at] == key
+            held = self._by_key.get(key)
+            if held is None and not there:
+                continue  # came and went
+            print_ = 0 if held is None else entry_print(held if isinstance(held, tuple) else (held,))
+            if not there:
                 chunk.keys.insert(at, key)
                 chunk.prints.insert(at, 0)
-        new_print = entry_print(siblings)
-        change = chunk.prints[at] ^ new_print
-        chunk.prints[at] = new_print
-        chunk.sum ^= change
-        self.print_of_all ^= change
-        if not siblings:
-            self._remove(where, at)
-        elif len(chunk.keys) >= 2 * _CHUNK:
-            self._split(where)
-        return old
+            change = chunk.prints[at] ^ print_
+            chunk.prints[at] = print_
+            chunk.sum ^= change
+            self._print_of_all ^= change
+            if held is None:
+                self._remove(where, at)
+            elif len(chunk.keys) >= 2 * _CHUNK:
+                self._split(where)
 
     def _split(self, where: int) -> None:
         chunk = self._chunks[where]
@@ -111,7 +154,7 @@ class Tree:
 
     def _remove(self, where: int, at: int) -> None:
         chunk = self._chunks[where]
-        del self._by_key[chunk.keys.pop(at)]
+        chunk.keys.pop(at)
         chunk.prints.pop(at)
         if not chunk.keys and len(self._chunks) > 1:
             del self._chunks[where], self._firsts[where]
@@ -127,7 +170,7 @@ class Tree:
         cuts = range(0, len(keys), _CHUNK) or (0,)
         self._chunks = [_Chunk(keys[at : at + _CHUNK], prints[at : at + _CHUNK]) for at in cuts]
         self._firsts = [b"", *(chunk.keys[0] for chunk in self._chunks[1:])]
-        self.print_of_all = reduce(xor, prints, 0)
+        self._print_of_all = reduce(xor, prints, 0)
 
     # -- scans -----------------------------------------------------------------------------------------------
 
@@ -136,6 +179,7 @@ class Tree:
         nothing comes twice.
         """
         while True:
+            self._enter_all()
             where = bisect_right(self._firsts, low) - 1
             keys = self._chunks[where].keys
             batch = keys[bisect_left(keys, low) : bisect_left(keys, high)]
@@ -170,8 +214,15 @@ class Tree:
 
     # -- fingerprints ----------------------------------------------------------------------------------------
 
+    @property
+    def print_of_all(self) -> int:
+        """The fingerprint of all entries."""
+        self._enter_all()
+        return self._print_of_all
+
     def print_of(self, low: bytes, high: bytes) -> int:
         """The fingerprint of low <= key < high."""
+        self._enter_all()
         first = bisect_right(self._firsts, low) - 1
         last = bisect_left(self._firsts, high) - 1
         out = 0
@@ -182,6 +233,7 @@ class Tree:
 
     def prints(self, low: bytes, high: bytes) -> list[tuple[bytes, int]]:
         """The keys of a range that hold a value, in order, with their fingerprints."""
+        self._enter_all()
         out: list[tuple[bytes, int]] = []
         first = bisect_right(self._firsts, low) - 1
         last = bisect_left(self._firsts, high) - 1
@@ -194,6 +246,7 @@ class Tree:
         """Compute the fingerprints of the chunk that holds `low` anew: whether they are those that are kept, and where
         the next chunk begins. A difference is a fault of the machine's memory.
         """
+        self._enter_all()
         where = bisect_right(self._firsts, low) - 1
         chunk = self._chunks[where]
         sound = chunk.sum == reduce(xor, chunk.prints, 0) and all(

@@ -23,6 +23,8 @@ PATHS = [Path((a, b)) if b else Path((a,)) for a in ("a", "b", 3, "cc") for b in
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree_module, "_CHUNK", 2)
+    monkeypatch.setattr(tree_module, "_WAITING", 3)
+    monkeypatch.setattr(tree_module, "_AT_ONCE", 2)
 
 
 def _siblings(path: Path, spec: list[tuple[int, bool]]) -> Siblings:
@@ -96,6 +98,50 @@ def test_the_tree_is_an_ordered_map(steps: list[tuple[Path, list[tuple[int, bool
     _check_filled(model, a.key, b.key)
     assert dict(tree.scan(a)) == _inside(model, a.key, key_range_end(a.key))
     assert {(k, v.dot) for k, v in tree.versions()} == {(k, v.dot) for k, s in model.items() for v in s}
+
+
+@given(_steps, st.sampled_from(PATHS), st.sampled_from(PATHS))
+def test_changes_that_wait_for_their_chunks_are_seen_by_all_that_look(
+    steps: list[tuple[Path, list[tuple[int, bool]]]], a: Path, b: Path
+) -> None:
+    model = dict[bytes, Siblings]()
+    trees = [Tree() for _ in range(6)]
+    for path, spec in steps:
+        siblings = _siblings(path, spec)
+        for tree in trees:
+            tree.put(path.key, siblings)
+        model.pop(path.key, None)
+        if siblings:
+            model[path.key] = siblings
+    low, high = sorted((a.key, b.key))
+    part = _inside(model, low, high)
+    by_keys, by_print, by_prints, by_all, by_split, by_check = trees
+    assert list(by_keys.keys(low, high)) == list(part)
+    assert by_print.print_of(low, high) == _print_of(part)
+    assert dict(by_prints.prints(low, high)) == {k: p for k, s in part.items() if (p := _print_of({k: s}))}
+    assert by_all.print_of_all == _print_of(model)
+    assert (by_split.split(low, high, 3, 2) is None) == (len(part) <= 2)
+    at: bytes | None = b""
+    while at is not None:
+        sound, at = by_check.check(at)
+        assert sound
+    for tree in trees:
+        _check(tree, model, b"", KEY_END)
+
+
+@given(_steps)
+def test_one_version_is_put_as_many_are(steps: list[tuple[Path, list[tuple[int, bool]]]]) -> None:
+    tree, other = Tree(), Tree()
+    for path, spec in steps:
+        siblings = _siblings(path, spec)
+        tree.put(path.key, siblings)
+        if len(siblings) == 1:
+            other.put_one(path.key, siblings[0])
+        else:
+            other.put(path.key, siblings)
+        assert tree.held(path.key) == other.held(path.key) == (siblings[0] if len(siblings) == 1 else siblings or None)
+    assert list(tree.scan()) == list(other.scan())
+    assert tree.print_of_all == other.print_of_all
 
 
 def _rest(keys: Iterator[bytes], count: int) -> list[bytes]:

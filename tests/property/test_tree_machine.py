@@ -79,10 +79,16 @@ class TreeMachine(RuleBasedStateMachine):
             assert _xor(self.tree.print_of(*cut) for cut in cuts) == self.tree.print_of_all
 
     @invariant()
-    def everything_agrees(self) -> None:
+    def the_table_agrees(self) -> None:
         assert len(self.tree) == len(self.model)
+
+    @rule()
+    def everything_agrees(self) -> None:
         assert self.tree.print_of_all == self.tree.print_of(b"", KEY_END) == _xor(self.model.values())
         assert list(self.tree.keys()) == [KEYS[n] for n in sorted(self.model)]
+
+    def teardown(self) -> None:
+        self.everything_agrees()
 
 
 def _xor(prints: Iterable[int]) -> int:

@@ -141,6 +141,7 @@ async def test_damage_in_memory_is_told_and_not_written(tmp_path: FilePath, read
     async with bench(tmp_path) as b:
         good = b.stored(PATH.key)
         (held,) = b.replica.tree.get(PATH.key)
+        assert b.replica.tree.print_of_all, "the fingerprint is taken of the good one"
         flipped = structs.replace(held.details, author="~")
         held.body = Version.make(held.dot, {}, flipped).body if readable else b"\xc1" + held.body
         await b.scrubber.round()
