@@ -61,6 +61,8 @@ _Wire = (
 )
 _TAGS: Final = frozenset([*range(1, 15), *range(20, 24)])
 
+_PAIR: Final = b"\x92"
+"""How an array of two begins."""
 _encoder = msgspec.msgpack.Encoder()
 _envelope = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw])
 _decoder = msgspec.msgpack.Decoder(_Wire)
@@ -94,9 +96,24 @@ class _Table:
         return tuple(self.index)
 
 
-def encode(seq: int, message: m.Message) -> bytes:
-    """The payload of a frame."""
-    return _encoder.encode((seq, _to_wire(message)))
+class Encoder:
+    """Encodes messages. Versions that go to several links are encoded once, if it is the same message each time."""
+
+    def __init__(self) -> None:
+        self._last: tuple[m.Message | None, bytes] = (None, b"")
+
+    def encode(self, seq: int, message: m.Message) -> bytes:
+        """The payload of a frame."""
+        last, encoded = self._last
+        if message is not last:
+            if not isinstance(message, m.Versions):
+                return _encoder.encode((seq, _to_wire(message)))
+            encoded = _encoder.encode(_to_wire(message))
+            self._last = (message, encoded)
+        return _PAIR + _encoder.encode(seq) + encoded
+
+
+encode: Final = Encoder().encode
 
 
 def _to_wire(message: m.Message) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from . import marks
 from .effects import Change, Now, Refused
 from .entry import MAX_DEPTH
-from .packed import is_too_deep
+from .packed import is_too_deep, opens
 from .policy import live
 from .state import State
 from .ticks import MAX_TICK
@@ -18,6 +19,27 @@ MAX_TTL_MS: Final = 100 * 366 * 86_400_000
 """The longest lease, in milliseconds: a hundred years."""
 _decode: Final = msgspec.msgpack.Decoder().decode
 _KEPT: Final = (("@", "nodes"), ("@", "partial"))
+
+
+def refusal_of_any(state: State, changes: Sequence[Change], now: Now) -> Refused | None:
+    """Why one of these cannot be made; None if all can. A plain value below a path of the users' needs few looks, and
+    the author that the change before it had none.
+    """
+    most, full = state.limits.max_value_bytes, state.view is None
+    author: str | None = ""
+    principal: str | None = None
+    for change in changes:
+        value, path = change.value, change.path
+        plain = full and change.expect is None and change.ttl_ms is None and change.expiry is None
+        same = change.author == author and change.principal == principal
+        fits = value is None or (len(value) <= most and unfit_value(value) is None)
+        if plain and same and fits and path and path[0] != "@":
+            continue
+        refused = refusal(state, change, now)
+        if refused is not None:
+            return refused
+        author, principal = change.author, change.principal
+    return None
 
 
 def refusal(state: State, change: Change, now: Now) -> Refused | None:
@@ -69,7 +91,7 @@ def _unfit_author(author: str, most: int) -> str | None:
 def unfit_value(value: bytes) -> str | None:
     """Why this cannot be stored as a value; None if it can."""
     try:
-        if is_too_deep(value, MAX_DEPTH):
+        if value and opens(value) and is_too_deep(value, MAX_DEPTH):
             return f"the value is nested deeper than {MAX_DEPTH}"
         _decode(value)
     except (ValueError, RecursionError) as err:

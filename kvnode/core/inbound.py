@@ -156,8 +156,7 @@ class Inbound:
     def _on_versions(self, link: Link, message: Versions, now: Now) -> None:
         if link.fed_at is not None:
             link.fed_at = now.mono
-        for version in message.versions:
-            self._intake.take(link, version, now)
+        self._intake.take_all(link, message.versions, now)
         if message.prompt:
             self._sync.hurry()
             self._acks.hurry(link, now)

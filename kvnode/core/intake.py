@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from . import marks
@@ -25,6 +26,21 @@ class Intake:
 
     def take(self, link: Link, version: Version, now: Now) -> bool:
         """One version from a peer; False if it was refused, in which case the session's ranges are void."""
+        new: list[Version] = []
+        taken = self._let_in(link, version, new, now)
+        self._sync.offer(new, link, now)
+        return taken
+
+    def take_all(self, link: Link, versions: Sequence[Version], now: Now) -> None:
+        """The versions of one message; what is new among them is offered on together."""
+        new: list[Version] = []
+        try:
+            for version in versions:
+                self._let_in(link, version, new, now)
+        finally:
+            self._sync.offer(new, link, now)
+
+    def _let_in(self, link: Link, version: Version, new: list[Version], now: Now) -> bool:
         state = self._state
         inc, tick = version.inc, version.tick
         link.has_now(version)
@@ -37,15 +53,17 @@ class Intake:
             self._sync.taint(link, (inc,))
             return False
         self._identity.claimed(inc, tick, now)
-        for other, highest in version.vector.items():
-            self._identity.claimed(other, highest, now)
+        if version.vector:
+            for other, highest in version.vector.items():
+                self._identity.claimed(other, highest, now)
         if not state.clock.observe(version.stamp, now.wall):
             marks.hit("stamp-skew")
             ahead = wall_ms(version.stamp) - now.wall
             state.report("clock_skew", name_of(inc), f"{name_of(inc)} writes {ahead / 1000:.0f} s ahead of this clock")
         state.add(version.key, version)
-        self._learn_superseded(link, version)
-        self._sync.offer(version, link, now)
+        if version.vector:
+            self._learn_superseded(link, version)
+        new.append(version)
         return True
 
     def _learn_superseded(self, link: Link, version: Version) -> None:

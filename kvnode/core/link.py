@@ -167,6 +167,8 @@ class Link:
         """The peer has this version, or gets it now; so it knows the dots that its vector names, too."""
         if self.est is not None:
             self.est.add(version.inc, version.tick)
+            if not version.vector:
+                return
             for inc, tick in version.vector.items():
                 self.est.add(inc, tick)
 

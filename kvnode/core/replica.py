@@ -14,7 +14,7 @@ from typing import Final
 
 from . import marks
 from .acks import Acks
-from .checks import refusal
+from .checks import refusal_of_any
 from .effects import Acked, Change, Effect, LinkId, Loaded, Now, Refused, Wrote
 from .entry import NO_VECTOR, Lease, Siblings, Version, body_of, vector_over
 from .events import Events
@@ -133,14 +133,17 @@ class Replica:
         waits for acknowledgements of others.
         """
         self._last = now
-        for change in changes:
-            refused = refusal(self.state, change, now)
-            if refused is not None:
-                return refused
+        refused = refusal_of_any(self.state, changes, now)
+        if refused is not None:
+            return refused
         if len(changes) > self.limits.max_batch_changes:
             detail = f"a batch has at most {self.limits.max_batch_changes} changes, this one {len(changes)}"
             return Refused("too_large", changes[0].path, detail)
-        wrote = [(change.if_changed and self._unchanged(change)) or self._write(change, now) for change in changes]
+        made: list[Version] = []
+        wrote = [
+            (change.if_changed and self._unchanged(change)) or self._write(change, made, now) for change in changes
+        ]
+        self.sync.offer(made, None, now)
         if prompt:
             self.sync.hurry()
         return wrote
@@ -157,8 +160,8 @@ class Replica:
             return None
         return Wrote(version.dot, version.stamp, unchanged=True)
 
-    def _write(self, change: Change, now: Now) -> Wrote:
-        """One change under its own dot."""
+    def _write(self, change: Change, made: list[Version], now: Now) -> Wrote:
+        """One change under its own dot; `made` takes the versions, which are to be offered to peers."""
         state = self.state
         if state.inc is None:
             self.identity.mint(now)
@@ -169,12 +172,14 @@ class Replica:
             if any(not is_volatile(v.inc) and not v.is_tombstone for v in over):
                 marks.hit("volatile-over-durable")
                 durable = tuple(v for v in over if not is_volatile(v.inc))
-                self._add_own(key, Change(change.path, None, change.author), inc, durable, now)
+                self._add_own(key, Change(change.path, None, change.author), inc, durable, made, now)
             inc = volatile_twin(inc)
             over = tuple(v for v in state.tree.get(key) if is_volatile(v.inc))  # R7
-        return self._add_own(key, change, inc, over, now)
+        return self._add_own(key, change, inc, over, made, now)
 
-    def _add_own(self, key: bytes, change: Change, inc: Incarnation, over: Siblings, now: Now) -> Wrote:
+    def _add_own(
+        self, key: bytes, change: Change, inc: Incarnation, over: Siblings, made: list[Version], now: Now
+    ) -> Wrote:
         """Write over these siblings."""
         state = self.state
         tick = state.counters.get(inc, 0) + 1
@@ -188,12 +193,14 @@ class Replica:
             key = over[0].key  # equal, and kept once
         version = Version.make(dot, vector_over(over, inc) or NO_VECTOR, body, key=key)
         state.add(key, version)
-        self.sync.offer(version, None, now)
+        made.append(version)
         return Wrote(dot, stamp)
 
     def _write_own(self, change: Change, now: Now) -> None:
         """The identity's own record; it checks for itself."""
-        self._write(change, now)
+        made: list[Version] = []
+        self._write(change, made, now)
+        self.sync.offer(made, None, now)
 
     def retire(self, name: str, now: Now) -> Refused | None:
         """Remove a member for good: nobody waits for its acknowledgements any more, and its incarnations are closed."""
@@ -204,7 +211,7 @@ class Replica:
         if any(link.name == name for link in self.links.values()):
             return Refused("still_linked", where, f"{name!r} is linked right now: stop it first, or retire it there")
         self.identity.retire(name, now)
-        self._write(Change(where, None, author="retire"), now)
+        self._write_own(Change(where, None, author="retire"), now)
         return None
 
     def set_addresses(self, addresses: Sequence[str], now: Now) -> None:

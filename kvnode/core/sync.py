@@ -12,7 +12,8 @@ not travel before.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from operator import is_
 from typing import Final
 
 from . import marks
@@ -25,6 +26,9 @@ from .messages import Check, End, Versions
 from .path import Path
 from .state import State
 from .ticks import Incarnation, Known, Ticks, durable_twin, name_of
+
+_ENVELOPE_BYTES: Final = 64
+"""What a version takes in a message beside its body, about."""
 
 OnAhead = Callable[[Incarnation, int, Now], None]
 """Hears of every tick that a peer claims; looks whether it is one of ours that we did not give out."""
@@ -154,23 +158,45 @@ class Sync:
         """Tell hash of known and fingerprint."""
         self._send(link, Check(self._state.known.hash(), self._state.tree.print_of_all, settle))
 
-    def offer(self, version: Version, source: Link | None, now: Now) -> None:
-        """A change became known here: hand it to every peer that lacks it, at once or lazily."""
-        origin = name_of(version.inc)
+    def offer(self, versions: Sequence[Version], source: Link | None, now: Now) -> None:
+        """Changes became known here: hand them to every peer that lacks them, at once or lazily."""
+        if not versions:
+            return
         for link in self._links.values():
-            if link is source or link.est is None or link.est.has(version.inc, version.tick):
+            if link is source or link.est is None:
                 continue
-            if not self._sees_key(link, version.key):
-                continue
-            if source is not None and self._hears(link, origin, source):
+            if source is None:
+                self._offer_to(link, link.est, versions, now)
+            else:
+                self._relay_to(link, link.est, versions, source, now)
+
+    def _relay_to(self, link: Link, est: Known, versions: Sequence[Version], source: Link, now: Now) -> None:
+        """Changes that came from `source`: what the peer hears without us is left to others."""
+        hears: dict[Incarnation, bool] = {}
+        at_once: list[Version] = []
+        for version in versions:
+            inc = version.inc
+            if inc not in hears:
+                hears[inc] = self._hears(link, name_of(inc), source)
+            if not hears[inc]:
+                at_once.append(version)
+            elif not est.has(inc, version.tick) and self._sees_key(link, version.key):
                 marks.hit("lazy-relay")
                 self._leave(link, version, now)
-            elif link.sending is not None or link.window >= self._state.limits.window_bytes:
+        if at_once:
+            self._offer_to(link, est, at_once, now)
+
+    def _offer_to(self, link: Link, est: Known, versions: Iterable[Version], now: Now) -> None:
+        most = self._state.limits.window_bytes
+        for version in versions:
+            if est.has(version.inc, version.tick) or not (link.view is None or self._sees_key(link, version.key)):
+                continue
+            if link.sending is not None or link.window >= most:
                 self.mark_dirty(link, version.inc, now, urgent=True)
             else:
                 link.has_now(version)
                 link.outbox.append(version)
-                link.window += size_of(version)
+                link.window += len(version.body) + _ENVELOPE_BYTES
 
     def _hears(self, link: Link, origin: str, source: Link) -> bool:
         """Whether a peer probably hears a change without us: from its origin, or from whom we have it. Someone who is
@@ -219,22 +245,32 @@ class Sync:
             link.prompt = bool(link.outbox)
 
     def flush(self) -> None:
-        """Send what this wake-up offered, joined to one message a link."""
+        """Send what this wake-up offered, joined to one message a link; it is the same one where that is the same."""
+        last: Versions | None = None
         for link in self._links.values():
-            self._flush_link(link)
+            if link.outbox:
+                last = self._flush_link(link, last)
+            link.prompt = False
 
-    def _flush_link(self, link: Link) -> None:
-        """Send what was offered, in messages of bounded size."""
-        start = size = 0
-        for at, version in enumerate(link.outbox):
-            size += size_of(version)
-            if size >= self._state.limits.chunk_bytes:
-                self._send(link, Versions(tuple(link.outbox[start : at + 1]), link.prompt))
-                start, size = at + 1, 0
-        if start < len(link.outbox):
-            self._send(link, Versions(tuple(link.outbox[start:]), link.prompt))
-        link.outbox.clear()
-        link.prompt = False
+    def _flush_link(self, link: Link, same: Versions | None = None) -> Versions | None:
+        """Send what was offered, in messages of bounded size; gives the last one. `same` may be what it would be."""
+        offered, link.outbox = link.outbox, []
+        prompt, link.prompt = link.prompt, False
+        start = 0
+        if link.window >= self._state.limits.chunk_bytes:  # else it is small enough for one
+            size = 0
+            for at, version in enumerate(offered):
+                size += size_of(version)
+                if size >= self._state.limits.chunk_bytes:
+                    self._send(link, Versions(tuple(offered[start : at + 1]), prompt))
+                    start, size = at + 1, 0
+        versions = tuple(offered[start:])
+        if not versions:
+            return same
+        if same is None or same.prompt != prompt or not _are_same(same.versions, versions):
+            same = Versions(versions, prompt)
+        self._send(link, same)
+        return same
 
     def wake(self, now: Now) -> None:
         """Start the sessions that are due: lazy ones, and those of peers that do not get on."""
@@ -337,7 +373,12 @@ class Sync:
 
 def size_of(version: Version) -> int:
     """About what a version takes in a message."""
-    return len(version.body) + 64
+    return len(version.body) + _ENVELOPE_BYTES
+
+
+def _are_same(some: Sequence[Version], others: Sequence[Version]) -> bool:
+    """Whether these are the very same objects: equal ones may differ in their vectors."""
+    return len(some) == len(others) and all(map(is_, some, others))
 
 
 def _held(missing: Ticks, at: dict[int, bytes]) -> list[int]:

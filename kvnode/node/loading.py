@@ -17,15 +17,15 @@ def take_in(replica: Replica, records: Sequence[Siblings], now: Now) -> int:
     what belongs to a closed incarnation (R3: its missing ticks are void, or on their way to be), and ticks that the
     running incarnation has not used yet (a dump cannot have them, unless this process was copied).
     """
-    new = 0
+    new: list[Version] = []
     for siblings in records:
         for version in siblings:
             if _is_wanted(replica, version):
                 replica.state.clock.observe(version.stamp, now.wall)
                 replica.state.add(version.key, version)
-                replica.sync.offer(version, None, now)
-                new += 1
-    return new
+                new.append(version)
+    replica.sync.offer(new, None, now)
+    return len(new)
 
 
 def _is_wanted(replica: Replica, version: Version) -> bool:

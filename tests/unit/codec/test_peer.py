@@ -251,3 +251,12 @@ def test_a_huge_announced_length_is_harmless() -> None:
 
 def test_the_frame_bound_is_one_bound() -> None:
     assert peer.MAX_FRAME_BYTES == MAX_PAYLOAD_BYTES
+
+
+def test_a_message_to_many_links_differs_in_its_number_alone() -> None:
+    one, other = m.Versions((version(),)), m.Versions((version(tick=2),))
+    encoder = peer.Encoder()
+    for seq, message in [(0, one), (7, one), (300, one), (300, other), (2**40, one), (1, m.Ping(1)), (2, one)]:
+        assert encoder.encode(seq, message) == peer.Encoder().encode(seq, message)
+        got = decode(encoder.encode(seq, message))
+        assert (got.seq, fields(got.message)) == (seq, fields(message))

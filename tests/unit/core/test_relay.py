@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kvnode.codec import peer
-from kvnode.core.effects import Change
+from kvnode.core.effects import Change, Refused, Send
 from kvnode.core.limits import Limits
 from kvnode.core.messages import (
     Ack,
@@ -307,3 +307,14 @@ def test_what_a_returning_node_brings_goes_on_at_once_to_whom_it_does_not_come_i
     net.flow()
     assert net.t == at
     assert all(net.has(label, dot) for label in others)
+
+
+def test_what_goes_to_many_peers_is_one_message() -> None:
+    net = linked("A", "B", "C", "D", mesh=True)
+    replica = net["A"]
+    assert not isinstance(replica.propose([Change(Path(("x", n)), enc(n)) for n in range(3)], net.now), Refused)
+    sent = [e.message for e in replica.take_effects() if isinstance(e, Send)]
+    assert len(sent) == 3
+    assert all(message is sent[0] for message in sent)
+    assert isinstance(sent[0], Versions)
+    assert [v.tick for v in sent[0].versions] == sorted(v.tick for v in sent[0].versions)
