@@ -62,10 +62,20 @@ class Body(msgspec.Struct, array_like=True, frozen=True):
 
 _empty_hash: Final = blake2b(digest_size=8)
 _encode = msgspec.msgpack.Encoder().encode
+_encode_into = msgspec.msgpack.Encoder().encode_into
 _decode_body = msgspec.msgpack.Decoder(Body).decode
 NIL: Final = msgspec.Raw(b"\xc0")
 _KNOWN_FIELDS: Final = 0x90 + len(Body.__struct_fields__)
 """The first byte of a body that has no fields but those we know."""
+
+
+def _exact(body: object) -> bytes:
+    """A body, encoded, in as many bytes as it needs: what the encoder gives has room for half as many again, and a tree
+    holds it for long.
+    """
+    out = bytearray()
+    _encode_into(body, out)
+    return bytes(out)
 
 
 class Version(msgspec.Struct, eq=False, gc=False):
@@ -98,7 +108,8 @@ class Version(msgspec.Struct, eq=False, gc=False):
         inc, tick = dot
         if key is None:
             key = path_key(body.path)
-        return cls(inc, tick, vector, key, _encode(body), sig, body.stamp, body.kind, body.expiry, _until(body))
+        encoded = _exact(body)
+        return cls(inc, tick, vector, key, encoded, sig, body.stamp, body.kind, body.expiry, _until(body))
 
     @classmethod
     def received(

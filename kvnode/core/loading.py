@@ -71,6 +71,8 @@ def _load_tree(state: State, loaded: Loaded, doubts: list[str], now: Now) -> Non
             yield siblings[0].key, siblings  # that key, since the versions have it: it is kept once
 
     state.tree.fill(entries())
+    for places in state.live.values():
+        places.pack()
     nodes = [key for key, _ in state.tree.scan_range(system.NODES, key_range_end(system.NODES))]
     for key in (*nodes, system.POLICY, system.HISTORY, system.VOLATILE):
         state.read_system(key)
@@ -78,9 +80,9 @@ def _load_tree(state: State, loaded: Loaded, doubts: list[str], now: Now) -> Non
 
 
 def _knows_what_it_holds(state: State) -> bool:
-    for inc, at in state.live.items():
+    for inc, places in state.live.items():
         ticks = state.known[inc]
-        if not ((ticks.is_whole and max(at) <= ticks.highest) or all(tick in ticks for tick in at)):
+        if not ((ticks.is_whole and max(places) <= ticks.highest) or all(tick in ticks for tick in places)):
             return False
     return True
 
@@ -91,7 +93,7 @@ def doubt(state: State, doubts: Iterable[str]) -> None:
     state.doubted_changed = True
     state.behind = bool(state.members - {state.name})  # else there is nobody to rejoin
     gone = [inc for inc in state.known.map if inc not in state.live]
-    state.known = Known({inc: Ticks.of_sorted(sorted(at)) for inc, at in state.live.items()})
+    state.known = Known({inc: Ticks.of_sorted(sorted(places)) for inc, places in state.live.items()})
     for inc in (*gone, *state.known.map):
         state.known_changed[inc] = None
     for text in doubts:

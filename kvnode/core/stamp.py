@@ -39,7 +39,7 @@ class Clock:
         """
         stamp = wall << COUNTER_BITS
         if stamp <= self.last:
-            stamp = self.last + 1
+            stamp = (self.last + 1) | 0  # a sum has room for a digit more, a tree holds many of them
         elif stamp > MAX_STAMP:
             stamp = MAX_STAMP
         self.last = stamp

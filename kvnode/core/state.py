@@ -21,6 +21,7 @@ from .limits import Limits
 from .loading import DOUBTED_META, MARKS_META, load
 from .messages import Message
 from .path import Path, Pattern
+from .places import Places
 from .policy import NEWEST, Rules, in_conflict
 from .quarantine import Quarantine
 from .stamp import Clock, wall_ms
@@ -59,7 +60,7 @@ class State:
         void ticks then, and what we lack is nobody's verdict (R3, R5, R6). Stored, since a restart changes nothing.
         """
         self.doubted_changed = False
-        self.live: dict[Incarnation, dict[int, bytes]] = {}
+        self.live: dict[Incarnation, Places] = {}
         self.conflicts: dict[bytes, None] = {}
         self.tombstones = 0
         self.unsettled: dict[bytes, None] = {}
@@ -136,20 +137,18 @@ class State:
     def _unindex(self, key: bytes, version: Version) -> None:
         if version.kind != VALUE:
             self.tombstones -= 1
-        at = self.live.get(version.inc)
-        if at is None or at.get(version.tick) != key:
-            return  # a copied process used this dot at another path, too, and that one is listed
-        del at[version.tick]
-        if not at:
-            del self.live[version.inc]
+        places = self.live.get(version.inc)
+        if places is not None:
+            places.discard(version.tick, key)
+            if not places.count:
+                del self.live[version.inc]
 
     def index(self, key: bytes, version: Version) -> None:
         """Enter a version of the tree in the indexes."""
-        at = self.live.get(version.inc)
-        if at is None:
-            self.live[version.inc] = {version.tick: key}
-        else:
-            at[version.tick] = key
+        places = self.live.get(version.inc)
+        if places is None:
+            places = self.live[version.inc] = Places()
+        places.set(version.tick, key)
         if version.kind != VALUE:
             self.tombstones += 1
             self.unsettled[key] = None
@@ -218,8 +217,8 @@ class State:
 
     def holds(self, dot: tuple[Incarnation, int], key: bytes) -> bool:
         """Whether this dot is live here, at this key."""
-        at = self.live.get(dot[0])
-        return at is not None and at.get(dot[1]) == key
+        places = self.live.get(dot[0])
+        return places is not None and places.get(dot[1]) == key
 
     def in_view(self, path: tuple[str | int, ...]) -> bool:
         """Whether this replica holds the path at all."""

@@ -24,6 +24,7 @@ from .lazy import Lazy
 from .link import Link, Sending
 from .messages import Check, End, Versions
 from .path import Path
+from .places import Places
 from .state import State
 from .ticks import Incarnation, Known, Ticks, durable_twin, name_of
 
@@ -97,10 +98,10 @@ class Sync:
             missing = known[inc] - link.est[inc]
             if not missing:
                 continue
-            at = live.get(inc, {})
-            held = _held(missing, at)
-            keys |= dict.fromkeys(at[tick] for tick in held if self._sees_key(link, at[tick]))
-            if rest := missing - Ticks.of_sorted(held):
+            places = live.get(inc)
+            held = [] if places is None else _held(missing, places)
+            keys |= dict.fromkeys(key for _, key in held if self._sees_key(link, key))
+            if rest := missing - Ticks.of_sorted(tick for tick, _ in held):
                 ranges[inc] = rest
         return keys, ranges
 
@@ -381,8 +382,8 @@ def _are_same(some: Sequence[Version], others: Sequence[Version]) -> bool:
     return len(some) == len(others) and all(map(is_, some, others))
 
 
-def _held(missing: Ticks, at: dict[int, bytes]) -> list[int]:
-    """The missing ticks that are live, ascending; walks whichever of the two is smaller."""
-    if len(at) < len(missing):
-        return sorted(tick for tick in at if tick in missing)
-    return [tick for tick in missing if tick in at]
+def _held(missing: Ticks, places: Places) -> list[tuple[int, bytes]]:
+    """The missing ticks that are live, ascending, with their keys; walks whichever of the two is smaller."""
+    few = places.count < len(missing)
+    ticks: Iterable[int] = sorted(tick for tick in places if tick in missing) if few else missing
+    return [(tick, key) for tick in ticks if (key := places.get(tick)) is not None]

@@ -31,7 +31,8 @@ def unsound(replica: Replica) -> list[str]:
                 out.append(f"{version!r} will never be stripped or forgotten")
     out += [f"durable and not known: {inc}" for inc, t in state.durable.map.items() if not t <= replica.known[inc]]
     for name, have, want in (
-        ("live", state.live, live),
+        ("live", {inc: {tick: at.get(tick) for tick in at} for inc, at in state.live.items()}, live),
+        ("live ticks", {inc: at.count for inc, at in state.live.items()}, {inc: len(at) for inc, at in live.items()}),
         ("tombstones", state.tombstones, tombstones),
         ("conflicts", set(state.conflicts), conflicts),
         ("fingerprint", replica.tree.print_of_all, fingerprint),

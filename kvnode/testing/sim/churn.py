@@ -80,7 +80,7 @@ class _Node:
         told = sum(len(t.known) for link in self.replica.links.values() for t in link.told.values())
         return Kept(
             len(self.disk.rows),
-            sum(len(at) for at in state.live.values()),
+            sum(places.count for places in state.live.values()),
             state.tombstones,
             len(state.unsettled),
             sum(len(ticks.bounds) // 2 for ticks in state.known.map.values()),
