@@ -37,6 +37,7 @@ from .settle import Settle
 from .state import State
 from .sync import Sync
 from .ticks import check_name, name_of
+from .unsure import Unsure
 
 
 class Parts(NamedTuple):
@@ -70,7 +71,8 @@ class Inbound:
         self._settle: Final = parts.settle
         self._forget: Final = parts.forget
         self._identity: Final = parts.identity
-        self._intake: Final = intake
+        whole = state.view is None
+        self._hear: Final = intake.take_all if whole else Unsure(state, links, parts.settle, intake.take).hear_all
         self._cluster: Final = cluster
         self._cut: Final = cut
         self._handlers: Final[dict[type[Message], Callable[[Link, Any, Now], None]]] = {
@@ -156,7 +158,7 @@ class Inbound:
     def _on_versions(self, link: Link, message: Versions, now: Now) -> None:
         if link.fed_at is not None:
             link.fed_at = now.mono
-        self._intake.take_all(link, message.versions, now)
+        self._hear(link, message.versions, now)
         if message.prompt:
             self._sync.hurry()
             self._acks.hurry(link, now)

@@ -9,7 +9,7 @@ from .effects import LinkId
 from .entry import Version
 from .messages import AckState, KeyRange, Process
 from .path import Pattern
-from .ticks import Incarnation, Known, Ticks
+from .ticks import Dot, Incarnation, Known, Ticks
 
 
 @dataclass(slots=True)
@@ -135,6 +135,12 @@ class Link:
     walk: Walk | None = None
     asked: set[bytes] = field(default_factory=set)
     """Keys whose tombstones the peer was asked for lately."""
+    doubted: set[Dot] = field(default_factory=set)
+    """Versions from this peer that a partial replica held back until an answer says that they count (unsure.py)."""
+    unsure: set[bytes] = field(default_factory=set)
+    """Keys where another peer's verdict took something away from a partial replica: what it superseded may be on its
+    way here.
+    """
     settled: bool = False
     introduced: bool = False
     """The estimate was resolved once, so acknowledgements are told from there on."""

@@ -27,6 +27,8 @@ ALL: Final = frozenset(
         "settle-drop",
         "settle-restore",
         "partial-missed",
+        "partial-asked",
+        "partial-held-back",
         "digest-buckets",
         "lazy-relay",
         "lazy-saved",

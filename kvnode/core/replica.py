@@ -65,7 +65,7 @@ class Replica:
         self.identity: Final = Identity(self.state, self.acks, self._write_own, now)
         self.sync: Final = Sync(self.state, self.links, self._send, self.identity.claimed)
         intake = Intake(self.state, self.sync, self.identity)
-        self.settle: Final = Settle(self.state, self._send, intake.take, self.sync.dropped)
+        self.settle: Final = Settle(self.state, self.links, self._send, intake.take, self.sync.dropped)
         self.forget: Final = Forget(self.state, self.acks)
         self.events: Final = Events(self.state, self.links, self._send)
         parts = Parts(self.acks, self.sync, self.settle, self.forget, self.identity, self.events)

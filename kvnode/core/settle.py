@@ -12,7 +12,7 @@ to give.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from operator import xor
 from typing import Final
@@ -35,16 +35,27 @@ MOST_RANGES: Final = 256
 _MOST_PATHS: Final = 4096
 """Part of the protocol: a question with more cuts the link."""
 
+MOST_UNSURE: Final = 4096
+"""Of so many paths and versions a partial replica may be unsure on one link. What is more counts at once."""
+
 Take = Callable[[Link, Version, Now], bool]
 
 
 class Settle:
-    """The walks of all links; `take` is the replica's way of receiving one version, False if it was refused; `on_drop`
-    hears of each version that a verdict took away.
+    """The walks of all links; `links` is shared with the replica, `take` is its way of receiving one version, False if
+    it was refused; `on_drop` hears of each version that a verdict took away.
     """
 
-    def __init__(self, state: State, send: SendTo, take: Take, on_drop: Callable[[Version, Now], None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        links: Mapping[int, Link],
+        send: SendTo,
+        take: Take,
+        on_drop: Callable[[Version, Now], None],
+    ) -> None:
         self._state: Final = state
+        self._links: Final = links
         self._send: Final = send
         self._take: Final = take
         self._on_drop: Final = on_drop
@@ -94,6 +105,15 @@ class Settle:
             link.walk = Walk([], new, whole=False)
             self._next(link, link.walk)
 
+    def ask_again(self, link: Link, key: bytes) -> None:
+        """Ask for this path, whatever was asked lately; before a link's first comparison of everything, behind it."""
+        if link.walk is not None:
+            if key not in link.walk.paths:
+                link.walk.paths.append(key)
+        elif link.settled and not link.partial:
+            link.walk = Walk([], [key], whole=False)
+            self._next(link, link.walk)
+
     def own_tombstones(self) -> list[bytes]:
         """A partial replica cannot tell what is stable: its peer's verdict says which tombstones may go (R8)."""
         state = self._state
@@ -132,6 +152,8 @@ class Settle:
     def complete(self, link: Link) -> None:
         """The session with this peer is complete, equal or repaired: a node that was behind is current again."""
         link.settled = True
+        for key in sorted(link.unsure):
+            self.ask_again(link, key)
         if not link.partial:
             self._state.trust()
         if self._state.behind and not link.partial:
@@ -158,6 +180,7 @@ class Settle:
             taken = [self._take(link, version, now) for version in siblings]
             if any(taken):
                 marks.hit("settle-restore")
+            link.unsure.discard(key)
             if all(taken) and link.taint < link.digests_out:
                 self._drop(key, gone, link, now)
         walk = link.walk
@@ -173,6 +196,15 @@ class Settle:
                     marks.hit("settle-drop")
                     self._state.drop(key, version, f"{link.name} knows that it was superseded or deleted", now)
                     self._on_drop(version, now)
+                    if self._state.view is not None:
+                        self._be_unsure(link, key)
+
+    def _be_unsure(self, link: Link, key: bytes) -> None:
+        """A partial replica asks all others, too, when a verdict took something away (R8, see unsure.py)."""
+        for other in self._links.values():
+            if other is not link and len(other.unsure) < MOST_UNSURE:
+                other.unsure.add(key)
+                self.ask_again(other, key)
 
     # -- answering -------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from kvnode.core.entry import Version
 from kvnode.core.path import Path, pattern
 from kvnode.core.ticks import Dot, Incarnation, Ticks, name_of
 
@@ -50,7 +51,7 @@ def unsettled(world: World) -> list[tuple[str, str]]:
         if process.host.disk.staged:
             out.append(("quiet", f"{process.label} has unsynced transactions"))
         if process.host.view is None and not _lone_in_doubt(process, full):
-            out += _leftovers(process)
+            out += _leftovers(world, process)
         twice = sorted(process.replica.acks.processes.suspects)
         out += [("clone", f"{process.label} still sees two of {name}") for name in twice]
         out += [("acks", f"{process.label} waits for {p.level} of {p.dot}") for p in _waiting(world, process)]
@@ -110,18 +111,27 @@ def _lone_in_doubt(process: Process, full: list[Process]) -> bool:
     return process.replica.state.doubted and full == [process]
 
 
-def _leftovers(process: Process) -> list[tuple[str, str]]:
+def _leftovers(world: World, process: Process) -> list[tuple[str, str]]:
     """Metadata that should have gone: vectors, and tombstones that no concurrent value holds back."""
     out = []
     wall = process.now().wall
     for key, siblings in process.replica.tree.scan():
         for version in siblings:
-            if version.vector:
+            if version.vector and not _may_stay_holed(world, process, version):
                 out.append(("strip", f"{process.label} still has the vector of {version!r}{_why(process, key)}"))
         if not live_dots(siblings, wall):
             text = f"{process.label} still has {siblings!r} at {Path.from_key(key)}{_why(process, key)}"
             out.append(("forget", text))
     return out
+
+
+def _may_stay_holed(world: World, process: Process, version: Version) -> bool:
+    """Whether a vector rests on a run of somebody whose store lost its record (R6), so that he is no member, and who
+    has not written since: his next write closes that run (R3).
+    """
+    known, members = process.replica.known, process.replica.members()
+    holed = {name_of(inc) for inc in (version.inc, *version.vector) if not known[inc].is_whole}
+    return world.doubted and any(name not in members | world.retired for name in holed)
 
 
 def _why(process: Process, key: bytes) -> str:

@@ -88,8 +88,7 @@ class Watch:
         past = view.past.setdefault(effect.key, set())
         here = {v.dot for v in effect.siblings}
         shown = view.shown.get(effect.key, set())
-        back = () if self._world.may_forget_supersession else sorted((here - shown) & past)
-        for dot in (d for d in back if not self._ledger.is_blurred(d)):
+        for dot in (d for d in sorted((here - shown) & past) if not self._may_go_back(process, d)):
             self._world.broken("goes-back", f"{process.label} shows {dot} (again) at {effect.key!r}")
         for dot in sorted(here & self._ledger.past_of(here)):
             if self._world.sound(process, dot):
@@ -99,6 +98,18 @@ class Watch:
         for watcher in self._world.watchers.values():
             watcher.notified(process, effect)
         self._show(process, view, effect.key, effect.siblings)
+
+    def _may_go_back(self, process: Process, dot: Dot) -> bool:
+        """Whether a node may show for a moment what it had seen superseded (at rest it may not): what was copied or
+        harmed; a whole replica for which nobody waits yet before a vector is stripped, until it has compared (R5); a
+        partial one that hears from another, which may be its only way, until it has asked somebody else (R8).
+        """
+        world, label = self._world, process.host.label
+        if world.may_forget_supersession or self._ledger.is_blurred(dot):
+            return True
+        if process.host.view is None:
+            return not world.waited_for(process, dot)
+        return any(world.edge(label, h.label) for h in world.hosts.values() if h.view is not None)
 
     def _show(self, process: Process, view: _View, key: bytes, siblings: Siblings) -> None:
         view.mirror[key] = live_dots(siblings, process.now().wall)

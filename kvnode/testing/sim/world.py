@@ -161,21 +161,26 @@ class World:
             raise Stopped
 
     def sound(self, process: Process, dot: Dot) -> bool:
-        """Whether this process was a member in everybody's eyes when the write was made, and no store was ever set
-        back, copied, harmed or retired: then early stripping, forgetting or dropping has no excuse.
+        """Whether everybody waits for this process before this write is forgotten, and no store was ever set back,
+        copied, harmed or retired: then early stripping, forgetting or dropping has no excuse.
         """
         write = self.ledger.writes.get(dot)
+        return not (self.harmed or write is None or write.volatile) and self.waited_for(process, dot)
+
+    def waited_for(self, process: Process, dot: Dot) -> bool:
+        """Whether this process was a member in everybody's eyes when the write was made."""
+        write = self.ledger.writes.get(dot)
         joined = self.joined.get(process.host.name)
-        if self.harmed or write is None or write.volatile or joined is None:
-            return False
-        return write.at > joined
+        return write is not None and joined is not None and write.at > joined
 
     @property
     def may_forget_supersession(self) -> bool:
         """Whether a store in doubt (R6) may have forgotten what superseded a value, and somebody may bring it back for
-        whom nobody waited before the vector was stripped: a retired node, or one that never was a member.
+        whom nobody waited before the vector was stripped (a retired node, or one that never was a member), or who was
+        set back to before he had acknowledged it.
         """
-        return self.doubted and (bool(self.retired) or any(h.name not in self.joined for h in self.hosts.values()))
+        late = any(h.name not in self.joined or h.disk.rewound for h in self.hosts.values())
+        return self.doubted and (bool(self.retired) or late)
 
     def look_for_members(self) -> None:
         """Who is a member in everybody's eyes now?"""

@@ -20,6 +20,7 @@ from kvnode.core.settle import Settle
 from kvnode.core.state import State
 from kvnode.core.sync import Sync
 from kvnode.core.ticks import Known
+from kvnode.core.unsure import Unsure
 from kvnode.node.driver import Driver
 from kvnode.node.watching import WatchStream
 
@@ -126,6 +127,11 @@ MUTANTS: Final = (
         "verdict-while-behind",
         (Patch(Settle, "answer_paths", settling.judge_without_knowing),),
         _dense("slow reset", (10, 12), _MANY),
+    ),
+    Mutant(
+        "late-at-a-partial-replica",
+        (Patch(Unsure, "_may_be_late", settling.nothing_is_late),),
+        trace("late-at-a-partial-replica.txt"),
     ),
     Mutant("drop-untold", (Patch(State, "drop", settling.drop_quietly),), _QUICK),
     # Serving.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from kvnode.core.effects import Now
-from kvnode.core.entry import Version
+from kvnode.core.entry import Siblings, Version
 from kvnode.core.events import Events
 from kvnode.core.link import Link
 from kvnode.core.messages import Event, PathAsk, PathTell, PrintAsk
 from kvnode.core.settle import Settle
 from kvnode.core.state import State
 from kvnode.core.ticks import Incarnation
+from kvnode.core.unsure import Unsure
 
 _answer_prints = Settle.answer_prints
 _receive = Events.receive
@@ -48,3 +49,8 @@ def receive_again(self: Events, link: Link, event: Event, now: Now) -> None:
     """Events are not told apart."""
     self.heard.clear()
     _receive(self, link, event, now)
+
+
+def nothing_is_late(self: Unsure, link: Link, version: Version, held: Siblings) -> bool:
+    """A partial replica takes what hung on a slow link for a new value, whatever it heard from others meanwhile."""
+    return False
