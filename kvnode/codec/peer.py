@@ -162,10 +162,10 @@ def _versions(incs: tuple[Incarnation, ...], items: tuple[Item, ...]) -> Sibling
         if not is_incarnation(inc):
             raise PeerCodecError(f"{inc!r} is no incarnation")
     names = [intern(inc) for inc in incs]
-    return tuple([_version(names, item) for item in items])
-
-
-def _version(incs: list[Incarnation], item: Item) -> Version:
-    at, tick, over, body, sig = item
-    vector = {incs[n]: t for n, t in over.items()} if over else NO_VECTOR
-    return Version.received(incs[at], tick, vector, body, sig)
+    received = Version.received
+    return tuple(
+        [
+            received(names[at], tick, {names[n]: t for n, t in over.items()} if over else NO_VECTOR, body, sig)
+            for at, tick, over, body, sig in items
+        ]
+    )

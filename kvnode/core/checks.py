@@ -22,24 +22,27 @@ _KEPT: Final = (("@", "nodes"), ("@", "partial"))
 
 
 def refusal_of_any(state: State, changes: Sequence[Change], now: Now) -> Refused | None:
-    """Why one of these cannot be made; None if all can. A plain value below a path of the users' needs few looks, and
-    the author that the change before it had none.
+    """Why one of these cannot be made; None if all can. A plain write by the author of the one before, outside the
+    system's own tree, needs few looks.
     """
     most, full = state.limits.max_value_bytes, state.view is None
-    author: str | None = ""
+    author: str | None = None
     principal: str | None = None
     for change in changes:
-        value, path = change.value, change.path
-        plain = full and change.expect is None and change.ttl_ms is None and change.expiry is None
-        same = change.author == author and change.principal == principal
-        fits = value is None or (len(value) <= most and unfit_value(value) is None)
-        if plain and same and fits and path and path[0] != "@":
-            continue
-        refused = refusal(state, change, now)
-        if refused is not None:
-            return refused
-        author, principal = change.author, change.principal
+        if change.author != author or change.principal != principal or not full or not _is_plain(change, most):
+            refused = refusal(state, change, now)
+            if refused is not None:
+                return refused
+            author, principal = change.author, change.principal
     return None
+
+
+def _is_plain(change: Change, most: int) -> bool:
+    """Whether a change of somebody who may write can be made, as far as a short look tells."""
+    value, path = change.value, change.path
+    if change.expect is not None or change.ttl_ms is not None or change.expiry is not None or not path:
+        return False
+    return path[0] != "@" and (value is None or (len(value) <= most and unfit_value(value) is None))
 
 
 def refusal(state: State, change: Change, now: Now) -> Refused | None:

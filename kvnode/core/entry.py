@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from sys import intern
-from typing import Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import msgspec
 
@@ -21,6 +21,9 @@ from .packed import is_too_deep, opens
 from .path import Path, checked_key, path_key
 from .stamp import MAX_STAMP, wall_ms
 from .ticks import MAX_TICK, Dot, Incarnation
+
+if TYPE_CHECKING:
+    from .effects import Change
 
 VALUE: Final = 0
 TOMBSTONE: Final = 1
@@ -112,6 +115,17 @@ class Version(msgspec.Struct, eq=False, gc=False):
         return cls(inc, tick, vector, key, encoded, sig, body.stamp, body.kind, body.expiry, _until(body))
 
     @classmethod
+    def written(
+        cls, dot: Dot, vector: Mapping[Incarnation, int], key: bytes, change: Change, stamp: int, lease: Lease | None
+    ) -> Version:
+        """The version that a change makes; `lease` is None for a delete."""
+        value, expiry = change.value, change.expiry
+        kind, raw = (TOMBSTONE, NIL) if value is None else (VALUE, msgspec.Raw(value))
+        body = _exact((change.path, stamp, kind, raw, change.author, change.principal, expiry, lease))
+        until = None if lease is None else wall_ms(stamp) + lease.ttl_ms
+        return cls(dot.inc, dot.tick, vector, key, body, b"", stamp, kind, expiry, until)
+
+    @classmethod
     def received(
         cls, inc: Incarnation, tick: int, vector: Mapping[Incarnation, int], body: bytes, sig: bytes
     ) -> Version:
@@ -156,6 +170,12 @@ class Version(msgspec.Struct, eq=False, gc=False):
             return False
         return other.tick <= self.vector.get(other.inc, 0)
 
+    def replaces(self, other: Version) -> bool:
+        """Whether this version supersedes the other one of the same path, which does not cover it."""
+        if other.inc == self.inc:
+            return other.tick < self.tick
+        return other.tick <= self.vector.get(other.inc, 0) and self.tick > other.vector.get(self.inc, 0)
+
     def stripped(self) -> Version:
         """The same version without its vector, once it is stable."""
         return msgspec.structs.replace(self, vector=NO_VECTOR)
@@ -184,6 +204,27 @@ def _until(body: Body) -> int | None:
 
 Siblings = tuple[Version, ...]
 """The versions of one path, in order of their dots. Never empty in the tree."""
+
+
+Run = tuple[Incarnation, int, int]
+"""First and last of ticks that follow one another within an incarnation."""
+_FEW: Final = 4
+"""So many versions are soon looked at one by one."""
+
+
+def run_of(versions: Sequence[Version]) -> Run | None:
+    """The run that these are, if they supersede nothing of other incarnations, as most that come together are; None for
+    a few.
+    """
+    if len(versions) < _FEW:
+        return None
+    inc, first = versions[0].inc, versions[0].tick
+    tick = first
+    for version in versions:
+        if version.tick != tick or version.inc != inc or version.vector:
+            return None
+        tick += 1
+    return inc, first, tick - 1
 
 
 class Merged(NamedTuple):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .effects import LinkId
-from .entry import Version
+from .entry import Run, Version
 from .messages import AckState, KeyRange, Process
 from .path import Pattern
 from .ticks import Dot, Incarnation, Known, Ticks
@@ -177,6 +178,12 @@ class Link:
                 return
             for inc, tick in version.vector.items():
                 self.est.add(inc, tick)
+
+    def have_now(self, versions: Sequence[Version], run: Run | None) -> None:
+        """The same for many versions, which are that run, if they are one."""
+        if run is None or self.est is None or not self.est.extend(*run):
+            for version in versions:
+                self.has_now(version)
 
     def linked_to(self, processes: tuple[Process, ...]) -> frozenset[Process]:
         """The peer's own links are these; gives those that are no longer among them."""

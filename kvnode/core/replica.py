@@ -16,7 +16,7 @@ from . import marks
 from .acks import Acks
 from .checks import refusal_of_any
 from .effects import Acked, Change, Effect, LinkId, Loaded, Now, Refused, Wrote
-from .entry import NO_VECTOR, Lease, Siblings, Version, body_of, vector_over
+from .entry import NO_VECTOR, Lease, Siblings, Version, vector_over
 from .events import Events
 from .forget import Forget
 from .identity import Identity
@@ -188,10 +188,9 @@ class Replica:
         above = 0 if not over else over[0].stamp if len(over) == 1 else max(v.stamp for v in over)
         stamp = state.clock.tick(now.wall, above)
         lease = None if change.ttl_ms is None else Lease(state.name, change.ttl_ms)
-        body = body_of(change.path, stamp, change.value, change.author, change.principal, change.expiry, lease)
         if over:
             key = over[0].key  # equal, and kept once
-        version = Version.make(dot, vector_over(over, inc) or NO_VECTOR, body, key=key)
+        version = Version.written(dot, vector_over(over, inc) or NO_VECTOR, key, change, stamp, lease)
         state.add(key, version)
         made.append(version)
         return Wrote(dot, stamp)

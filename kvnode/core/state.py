@@ -25,6 +25,7 @@ from .places import Places
 from .policy import NEWEST, Rules, in_conflict
 from .quarantine import Quarantine
 from .stamp import Clock, wall_ms
+from .system import SYSTEM_KEY
 from .ticks import Dot, Incarnation, Known, Ticks, durable_twin, is_volatile
 from .tree import Tree
 
@@ -107,16 +108,15 @@ class State:
             self._rows[key] = None
             if old and self.history.keeps:
                 self.history.replaced(old, new, wall_ms(self.clock.last))
-        if key.startswith(system.SYSTEM_KEY):
+        if key.startswith(SYSTEM_KEY):
             self.read_system(key)
         if notify and not self.rejoining:
             self._notes.append(Notify(key, new))
         elif notify:
             self._deferred[key] = None
 
-    def _replace(self, key: bytes, old: Version | None, new: Version) -> None:
+    def _replace(self, key: bytes, old: Version | None, new: Version, *, durable: bool) -> None:
         """The same as :meth:`put` for the frequent case: one version, where there was one or none."""
-        durable = not is_volatile(new.inc)
         if old is not None:
             new.key = key = old.key  # equal, and kept once
             self._unindex(key, old)
@@ -127,7 +127,7 @@ class State:
         self.index(key, new)
         if durable:
             self._rows[key] = None
-        if key.startswith(system.SYSTEM_KEY):
+        if key.startswith(SYSTEM_KEY):
             self.read_system(key)
         if self.rejoining:
             self._deferred[key] = None
@@ -162,14 +162,15 @@ class State:
         """Merge a version whose dot is new here; says whether it is now a sibling."""
         inc = version.inc
         self.known.add(inc, version.tick)
-        if is_volatile(inc):
+        durable = not is_volatile(inc)
+        if durable:
+            self.known_changed[inc] = None
+        else:
             self.durable.add(inc, version.tick)
             self.volatile_grown[inc] = None
-        else:
-            self.known_changed[inc] = None
         old = self.tree.held(key)
-        if old is None or (isinstance(old, Version) and not old.covers(version) and version.covers(old)):
-            self._replace(key, old, version)
+        if old is None or (isinstance(old, Version) and version.replaces(old)):
+            self._replace(key, old, version, durable=durable)
             return True
         merged = merge(self.tree.get(key), version)
         if merged.added:

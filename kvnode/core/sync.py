@@ -19,7 +19,7 @@ from typing import Final
 from . import marks
 from .digests import Digests, SendTo, read_ranges
 from .effects import Now
-from .entry import Version
+from .entry import Run, Version, run_of
 from .lazy import Lazy
 from .link import Link, Sending
 from .messages import Check, End, Versions
@@ -163,11 +163,12 @@ class Sync:
         """Changes became known here: hand them to every peer that lacks them, at once or lazily."""
         if not versions:
             return
+        run = run_of(versions)
         for link in self._links.values():
             if link is source or link.est is None:
                 continue
             if source is None:
-                self._offer_to(link, link.est, versions, now)
+                self._offer_to(link, link.est, versions, run, now)
             else:
                 self._relay_to(link, link.est, versions, source, now)
 
@@ -181,14 +182,20 @@ class Sync:
                 hears[inc] = self._hears(link, name_of(inc), source)
             if not hears[inc]:
                 at_once.append(version)
-            elif not est.has(inc, version.tick) and self._sees_key(link, version.key):
+            elif inc not in link.awaited and not est.has(inc, version.tick) and self._sees_key(link, version.key):
                 marks.hit("lazy-relay")
                 self._leave(link, version, now)
         if at_once:
-            self._offer_to(link, est, at_once, now)
+            self._offer_to(link, est, at_once, run_of(at_once), now)
 
-    def _offer_to(self, link: Link, est: Known, versions: Iterable[Version], now: Now) -> None:
+    def _offer_to(self, link: Link, est: Known, versions: Sequence[Version], run: Run | None, now: Now) -> None:
         most = self._state.limits.window_bytes
+        if run is not None and link.view is None and link.sending is None:
+            size = sum(map(size_of, versions))
+            if link.window + size <= most and est.extend(*run):
+                link.outbox += versions
+                link.window += size
+                return
         for version in versions:
             if est.has(version.inc, version.tick) or not (link.view is None or self._sees_key(link, version.key)):
                 continue
@@ -197,7 +204,7 @@ class Sync:
             else:
                 link.has_now(version)
                 link.outbox.append(version)
-                link.window += len(version.body) + _ENVELOPE_BYTES
+                link.window += size_of(version)
 
     def _hears(self, link: Link, origin: str, source: Link) -> bool:
         """Whether a peer probably hears a change without us: from its origin, or from whom we have it. Someone who is

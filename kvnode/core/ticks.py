@@ -302,6 +302,17 @@ class Known:
         else:
             fresh[tick] = None
 
+    def extend(self, inc: Incarnation, first: int, last: int) -> bool:
+        """Add first..last, if that is above all that is held of the incarnation; False, and nothing done, if not."""
+        bounds = self[inc].bounds
+        if not bounds or bounds[-1] < first:
+            self._put(inc, Ticks((*bounds, first, last + 1)))
+        elif bounds[-1] == first:
+            self._put(inc, Ticks((*bounds[:-1], last + 1)))
+        else:
+            return False
+        return True
+
     def union(self, inc: Incarnation, ticks: Ticks) -> bool:
         """Add ticks of one incarnation; says whether anything was new."""
         have = self[inc]

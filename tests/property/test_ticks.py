@@ -90,6 +90,7 @@ _steps = st.lists(
         st.tuples(st.just("add"), _incs, st.integers(1, 30)),
         st.tuples(st.just("union"), _incs, _sets),
         st.tuples(st.just("replace"), _incs, _sets),
+        st.tuples(st.just("extend"), _incs, st.integers(1, 40)),
         st.tuples(st.just("hash"), _incs, st.just(0)),
         st.tuples(st.just("copy"), _incs, st.just(0)),
     ),
@@ -116,6 +117,10 @@ def test_known_is_a_map_of_sets(
             case "union", frozenset(ticks):
                 assert known.union(inc, _ticks(ticks)) == (not ticks <= have)
                 have |= ticks
+            case "extend", int(first):
+                above = first > max(have, default=0)
+                assert known.extend(inc, first, first + 2) == above
+                have |= {first, first + 1, first + 2} if above else set()
             case "replace", frozenset(ticks):
                 known.replace(inc, _ticks(ticks))
                 model[inc] = set(ticks)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from kvnode.core.entry import (
+    MAX_DEPTH,
     NO_VECTOR,
     TOMBSTONE,
     VALUE,
@@ -63,6 +66,20 @@ def test_fields_that_a_later_release_added_are_kept() -> None:
     assert got.details.author == "me"
     (back,) = decode_record(encode_record((got,)))
     assert back.body == raw
+
+
+@pytest.mark.parametrize("deep", [1, 64, 65, 200])
+def test_a_value_is_no_deeper_than_everybody_can_read_it(deep: int) -> None:
+    value: Any = 1
+    for _ in range(deep):
+        value = [value]
+    for rest in ([value, "me"], [value], [1, "me", None, None, None, value], [value, "me", None, None, None, "future"]):
+        body = msgspec.msgpack.encode([list(PATH), 5, 0, *rest])
+        if deep > MAX_DEPTH:
+            with pytest.raises(ValueError, match="nested deeper"):
+                Version.received(A, 1, {}, body, b"")
+        else:
+            Version.received(A, 1, {}, body, b"")
 
 
 def test_fields_that_a_writer_left_out_have_defaults() -> None:

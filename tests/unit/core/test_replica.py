@@ -25,6 +25,9 @@ def refused(net: Net, *changes: Change) -> Refused:
     before = len(net["A"].tree), net["A"].tree.print_of_all, dict(net["A"].known.map)
     out = net.propose("A", *changes)
     assert isinstance(out, Refused)
+    good = Change(Path.parse("good"), enc(0), changes[0].author, principal=changes[0].principal)
+    behind = net.propose("A", good, *changes)
+    assert isinstance(behind, Refused), "also behind another one of the same author"
     assert (len(net["A"].tree), net["A"].tree.print_of_all, dict(net["A"].known.map)) == before
     return out
 
