@@ -11,6 +11,7 @@ from pathlib import Path
 import uvloop
 
 from bench import report
+from bench.bytecode import compile_kvnode
 from bench.cluster import Cluster
 from bench.compare import Results, compare, load_results
 from bench.server import Missing
@@ -30,6 +31,7 @@ def main() -> int:
     systems = _systems(options.systems or SYSTEMS, required=bool(options.systems))
     if not systems:
         return 1
+    compile_kvnode()
     Kv.access = Access(tuple(options.node_arg), {})
     sizes = Sizes().divided(options.divide or (QUICK if options.quick else 1))
     stages = [stage for stage in STAGES if stage.name in options.stages]

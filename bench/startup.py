@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from bench.bytecode import compile_kvnode
 from bench.compare import load_average
 from bench.report import table
 from kvnode.testing.processes import NodeProcess, environment
@@ -38,6 +39,7 @@ def cost_ms(command: Sequence[str]) -> tuple[float, float]:
 
 def main() -> None:
     """Print a table."""
+    compile_kvnode()
     with tempfile.TemporaryDirectory(prefix="kvnode-bench-") as name, NodeProcess("a", Path(name)) as node:
         at = ("--node", node.address)
         commands = {
