@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+_PLACES: Final = (Path(__file__).parents[1] / "schema", Path(__file__).parents[2] / "schema")
+"""In an installed package, in a checkout."""
 
 
 @cache
 def read_schema(name: str) -> dict[str, Any]:
     """The schema `name`, for example ``"node"``. Treat it as read-only. Raises FileNotFoundError."""
-    packaged = files("kvnode") / "schema" / f"{name}.schema.json"
-    checkout = Path(__file__).parents[2] / "schema" / f"{name}.schema.json"
-    source = packaged if packaged.is_file() else checkout
-    schema: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+    file = f"{name}.schema.json"
+    folder = next((place for place in _PLACES if (place / file).is_file()), _PLACES[-1])
+    schema: dict[str, Any] = json.loads((folder / file).read_text(encoding="utf-8"))
     return schema
