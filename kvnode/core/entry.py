@@ -297,10 +297,11 @@ def encode_one(version: Version) -> bytes:
 
 def decode_record(record: bytes) -> Siblings:
     """Read a stored record; ValueError if it is malformed."""
-    received = Version.received
-    return tuple(
-        [received(intern(i), tick, vector, body, sig) for i, tick, vector, body, sig in _decode_record(record)]
-    )
+    received, found = Version.received, _decode_record(record)
+    if len(found) == 1:  # nearly all
+        ((inc, tick, vector, body, sig),) = found
+        return (received(intern(inc), tick, vector, body, sig),)
+    return tuple([received(intern(inc), tick, vector, body, sig) for inc, tick, vector, body, sig in found])
 
 
 def body_of(

@@ -65,7 +65,8 @@ def _load_tree(state: State, loaded: Loaded, doubts: list[str], now: Now) -> Non
                 continue
             for version in siblings:
                 state.index(version.key, version)
-                state.clock.observe(version.stamp, now.wall)
+                if version.stamp > state.clock.last:
+                    state.clock.observe(version.stamp, now.wall)
             if len(siblings) > 1:
                 several.append(key)
             yield siblings[0].key, siblings  # that key, since the versions have it: it is kept once

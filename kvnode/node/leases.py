@@ -57,8 +57,8 @@ class Leases:
         self._told: dict[bytes, frozenset[Dot]] = {}
         """Which versions were reported as stale."""
         self._appointments: Final = Appointments()
-        for key, siblings in replica.tree.scan():
-            self._note(key, siblings, now, grace_ms)
+        for key in replica.tree.leased():
+            self._note(key, replica.tree.get(key), now, grace_ms)
 
     def __len__(self) -> int:
         return len(self._ends)

@@ -39,7 +39,6 @@ from .doctor import Doctor
 from .driver import Driver, running_clock
 from .errors import StartError, Stopping
 from .frames import Frames
-from .health import Probes, serve_health
 from .history import keep_swept
 from .inspecting import Inspector
 from .leases import keep_leases
@@ -177,6 +176,8 @@ class Node:
         address = self.config.http_address
         if address is None:
             return
+        from .health import Probes, serve_health  # with h11, which the other nodes need not import
+
         probes = Probes(
             not_ready=lambda: reasons_not_ready(self.driver.status()),
             metrics=lambda: metrics_of(self.driver.status()),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final, TypeVar
@@ -150,6 +149,8 @@ class MemoryStore:
 
     def backup(self) -> BinaryIO:
         """See :meth:`Store.backup`."""
+        import tempfile  # with all that it imports, only for who wants a backup
+
         self._check_open()
         with tempfile.TemporaryDirectory() as directory, reported(self.disk.name):
             return files.nameless(os.path.join(directory, "copy"), files.filled(self._fill))

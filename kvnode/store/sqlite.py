@@ -157,10 +157,10 @@ class SqliteStore:
 
     def _kept(self, rows: deque[tuple[bytes, bytes]], epoch: int) -> Iterator[tuple[bytes, bytes]]:
         """The sound rows, which were kept; each is let go as it is given."""
-        self._check_epoch(epoch)
         while rows:
+            if epoch != self._epoch:
+                self._check_epoch(epoch)
             yield rows.popleft()
-            self._check_epoch(epoch)
 
     def _check_epoch(self, epoch: int) -> None:
         if epoch != self._epoch:

@@ -6,7 +6,7 @@ from functools import reduce
 
 import pytest
 
-from kvnode.core.entry import Siblings, Version, body_of, fingerprint
+from kvnode.core.entry import Lease, Siblings, Version, body_of, fingerprint
 from kvnode.core.path import Path
 from kvnode.core.ticks import Dot, incarnation
 from kvnode.core.tree import KEY_END, Tree, entry_print
@@ -176,3 +176,14 @@ def test_whether_the_very_same_versions_are_held() -> None:
         assert tree.holds(key, tree.get(key))
         assert not tree.holds(key, (one.stripped(), *siblings[1:])), "equal, and not the same"
         assert not tree.holds(key, ())
+
+
+def test_leases_are_found_alone_and_among_siblings() -> None:
+    tree = full_tree()
+    assert tree.leased() == []
+    for number in (7, 5):
+        body = body_of(PATHS[number], 5, b"\x01", lease=Lease("A", 1_000))
+        leased = Version.make(Dot(INC, COUNT + number), {}, body)
+        other = version(PATHS[number], COUNT + 100)
+        tree.put(leased.key, (leased,) if number == 7 else (other, leased))
+    assert tree.leased() == [PATHS[5].key, PATHS[7].key]
