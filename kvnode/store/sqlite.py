@@ -27,7 +27,7 @@ from kvnode.core.ticks import Incarnation, Ticks
 from . import files
 from .base import Batch, StoreDamaged, StoreError, StoreIOError, StoreTooNew
 from .checks import Tally
-from .inspection import Found, encode_ticks, inspect
+from .inspection import Found, Rows, encode_ticks, inspect
 from .lock import FileLock
 from .mark import Mark
 from .migrations import APPLICATION_ID, SCHEMA_VERSION, migrate, version_of
@@ -155,12 +155,14 @@ class SqliteStore:
                     yield key, record
                     self._check_epoch(epoch)
 
-    def _kept(self, rows: deque[tuple[bytes, bytes]], epoch: int) -> Iterator[tuple[bytes, bytes]]:
-        """The sound rows, which were kept; each is let go as it is given."""
-        while rows:
-            if epoch != self._epoch:
-                self._check_epoch(epoch)
-            yield rows.popleft()
+    def _kept(self, kept: deque[Rows], epoch: int) -> Iterator[tuple[bytes, bytes]]:
+        """The sound rows, which were kept; they are let go as they are given."""
+        self._check_epoch(epoch)
+        while kept:
+            for row in zip(*kept.popleft(), strict=True):
+                yield row
+                if epoch != self._epoch:
+                    self._check_epoch(epoch)
 
     def _check_epoch(self, epoch: int) -> None:
         if epoch != self._epoch:

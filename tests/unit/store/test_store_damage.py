@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvnode.core.path import Path as KvPath
+from kvnode.store import inspection
 from kvnode.store.base import StoreTooNew
 from kvnode.store.checks import row_sum
 from kvnode.store.files import PAGE_BYTES
@@ -94,6 +95,22 @@ def test_a_flipped_bit_in_the_file_is_left_out_and_named(filled: Path, everythin
     assert found.rows == without(everything.rows, KEY)
     assert len(found.doubts) == 1
     assert "home.:3.sensor10" in found.doubts[0]
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 150, 300])
+def test_the_others_that_are_looked_at_with_a_damaged_row_are_given(
+    filled: Path, everything: Held, raw: Raw, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(inspection, "_AT_ONCE", at_once)
+    keys = sorted(everything.rows)
+    bad = [keys[at] for at in (0, 6, 7, 8, 149, 150, 299)]
+    for key in bad:
+        raw("UPDATE rows SET record = x'00' || record WHERE key = ?", key)
+    found = held(filled)
+    assert found.rows == {key: record for key, record in everything.rows.items() if key not in bad}
+    assert len(found.doubts) == len(bad)
+    answer(filled)
+    assert held(filled).doubts == ()
 
 
 def test_a_vanished_row_is_noticed(filled: Path, everything: Held, raw: Raw) -> None:
