@@ -26,6 +26,7 @@ from .items import ABSENT, Del, Put, Reading, Sibling, Written, reading_of
 from .live import LiveMirror
 from .session import Options, Session
 from .streams import RESUME_WAIT_S, BackupStream, DumpStream, EventStream, TreeStream, WatchStream
+from .wire import AnyRequest
 
 V = TypeVar("V")
 
@@ -106,7 +107,7 @@ class Client:
     async def get(self, path: Path | str) -> Reading:
         """The entry at `path`. Raises NotFound if it has no value."""
         key = key_of(path)
-        answer = await self._session.call(lambda id: p.Get(id, key), READ_TIMEOUT_S, read=True)
+        answer = await self._session.call(p.Get(self._session.next_id(), key), READ_TIMEOUT_S, read=True)
         if not isinstance(answer, p.Got):
             raise _unexpected(answer)
         if answer.row is None:
@@ -234,9 +235,8 @@ class Client:
     ) -> list[Written]:
         timeout_ms = max(int(timeout_s * 1000), 0)
         all_ops = tuple(ops)
-        answer = await self._session.call(
-            lambda id: p.Batch(id, all_ops, ack, timeout_ms, author), timeout_s, again=again
-        )
+        request = p.Batch(self._session.next_id(), all_ops, ack, timeout_ms, author)
+        answer = await self._session.call(request, timeout_s, again=again)
         if not isinstance(answer, p.Wrote) or len(answer.writes) != len(all_ops):
             raise _unexpected(answer)
         return [
@@ -326,9 +326,9 @@ class Client:
         return int(before), int(after)
 
     async def _done(
-        self, make: Callable[[int], p.Message], timeout_s: float, *, read: bool = False, again: bool = False
+        self, make: Callable[[int], AnyRequest], timeout_s: float, *, read: bool = False, again: bool = False
     ) -> Any:
-        answer = await self._session.call(make, timeout_s, read=read, again=again)
+        answer = await self._session.call(make(self._session.next_id()), timeout_s, read=read, again=again)
         if not isinstance(answer, p.Done):
             raise _unexpected(answer)
         return answer.value

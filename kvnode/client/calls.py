@@ -5,50 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from kvnode.transport.signals import Signal
+import msgspec
+
+from kvnode.transport.signals import Ending
 
 from . import protocol as p
 from .errors import NOT_DONE, UNKNOWN, KvError, error, unavailable
-from .wire import Needs
+from .wire import AnyRequest
 
 
-class Call:
-    """A call: the request as bytes, what it needs of a node, and what became of it so far.
+class Call(msgspec.Struct, eq=False):
+    """A call: the request, also as bytes, and what became of it so far.
 
-    `limit` is when it is overdue, on the event loop's clock; `ended` is set at its end. A `read` changes nothing;
-    `again` says that it may be sent twice, `resent` that it will be: its first connection broke before the answer came.
+    `limit` is when it is overdue, on the event loop's clock; `ended` ends with it. A `read` changes nothing; `again`
+    says that it may be sent twice, `resent` that it will be: its first connection broke before the answer came.
     """
 
-    __slots__ = (
-        "again",
-        "answer",
-        "ended",
-        "error",
-        "frame",
-        "id",
-        "limit",
-        "needs",
-        "read",
-        "refusal",
-        "resent",
-        "sent",
-    )
+    request: AnyRequest
+    frame: bytes
+    limit: float
+    ended: Ending
+    read: bool
+    again: bool
+    sent: bool = False
+    resent: bool = False
+    answer: p.Answer | None = None
+    refusal: p.Fail | None = None
+    error: KvError | None = None
 
-    def __init__(
-        self, id: int, needs: Needs, frame: bytes, limit: float, ended: Signal, *, read: bool, again: bool
-    ) -> None:
-        self.id = id
-        self.needs = needs
-        self.frame = frame
-        self.read = read
-        self.again = again or read
-        self.limit = limit
-        self.sent = False
-        self.resent = False
-        self.ended = ended
-        self.answer: p.Answer | None = None
-        self.refusal: p.Fail | None = None
-        self.error: KvError | None = None
+    @property
+    def id(self) -> int:
+        """The request's."""
+        return self.request.id
 
     @property
     def outcome(self) -> str:
@@ -58,12 +46,14 @@ class Call:
     def succeed(self, answer: p.Answer) -> None:
         """It ends with this answer."""
         self.answer = answer
-        self.ended.set()
+        if not self.ended.done():
+            self.ended.set_result(None)
 
     def fail(self, err: KvError) -> None:
         """It ends with this error."""
         self.error = err
-        self.ended.set()
+        if not self.ended.done():
+            self.ended.set_result(None)
 
 
 class Calls:
@@ -71,25 +61,15 @@ class Calls:
 
     def __init__(self, grace_s: float) -> None:
         self._grace_s: Final = grace_s
-        self._calls: Final[dict[int, Call]] = {}
-
-    def __len__(self) -> int:
-        return len(self._calls)
+        self.by_id: Final[dict[int, Call]] = {}
+        """By their ids. Whoever ends a call takes it out."""
 
     def __iter__(self) -> Iterator[Call]:
-        return iter(list(self._calls.values()))
-
-    def add(self, call: Call) -> None:
-        """A call begins, or waits again."""
-        self._calls[call.id] = call
-
-    def pop(self, id: int) -> Call | None:
-        """The call with this id has ended; None if it had before."""
-        return self._calls.pop(id, None)
+        return iter(list(self.by_id.values()))
 
     def unsent(self) -> Iterator[Call]:
         """Those that wait for a connection, or for room on it."""
-        return (call for call in self._calls.values() if not call.sent and call.refusal is None)
+        return (call for call in self.by_id.values() if not call.sent and call.refusal is None)
 
     def broken(self, where: str, why: str) -> None:
         """The connection is gone: what was sent is sent again if it may be, else its outcome is unknown."""
@@ -97,24 +77,24 @@ class Calls:
             if call.sent and call.again:
                 call.sent, call.resent = False, True
             elif call.sent:
-                del self._calls[call.id]
+                del self.by_id[call.id]
                 call.fail(unavailable(f"the connection to {where} broke before the answer came ({why})", UNKNOWN))
 
     def fail(self, err: KvError) -> None:
         """All end with this error."""
         for call in self:
             call.fail(err)
-        self._calls.clear()
+        self.by_id.clear()
 
     def next_limit(self) -> float:
         """When the next one is overdue."""
-        return min(map(self._limit, self._calls.values()), default=float("inf"))
+        return min(map(self._limit, self.by_id.values()), default=float("inf"))
 
     def overdue(self, now: float) -> list[Call]:
         """Those whose time is up; they are no longer under way."""
-        late = [call for call in self._calls.values() if self._limit(call) <= now]
+        late = [call for call in self.by_id.values() if self._limit(call) <= now]
         for call in late:
-            del self._calls[call.id]
+            del self.by_id[call.id]
         return late
 
     def _limit(self, call: Call) -> float:

@@ -21,7 +21,7 @@ from .errors import ProtocolError
 from .history import History, history_of, since_ms
 from .items import ABSENT, Sibling, value_of
 from .session import Session
-from .wire import known_of, ranges_of
+from .wire import AnyRequest, known_of, ranges_of
 
 TIMEOUT_S: Final = 10.0
 EXAMINE_TIMEOUT_S: Final = 30.0
@@ -142,9 +142,9 @@ class Inspection:
         return await self._ask(lambda id: ip.Diagnose(id, bundle), dict[str, Any], extra_s=EXAMINE_TIMEOUT_S)
 
     async def _ask(
-        self, make: Callable[[int], p.Message], kind: type[T], *, extra_s: float = 0.0, again: bool = True
+        self, make: Callable[[int], AnyRequest], kind: type[T], *, extra_s: float = 0.0, again: bool = True
     ) -> T:
-        answer = await self._session.call(make, TIMEOUT_S + extra_s, read=again)
+        answer = await self._session.call(make(self._session.next_id()), TIMEOUT_S + extra_s, read=again)
         if not isinstance(answer, p.Done):
             raise ProtocolError("protocol_error", f"the node answered with {type(answer).__name__}")
         try:

@@ -8,7 +8,7 @@ not sent yet waits for the next connection, within its time limit. Streams are a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -17,12 +17,12 @@ import anyio
 from kvnode.codec.framing import FrameDecoder, FrameError
 from kvnode.transport.address import Address
 from kvnode.transport.base import Connection, ConnectionClosed, DialFailed, Transport
-from kvnode.transport.signals import clock, signals
+from kvnode.transport.signals import clock, endings
 
 from . import protocol as p
 from .calls import Call, Calls, result_of
 from .errors import NOT_DONE, UNKNOWN, Closed, KvError, ProtocolError, error, unavailable
-from .wire import Needs, WireError, decode_answer, framed, is_served, needs_of
+from .wire import AnyRequest, Needs, WireError, decode_answer, framed, is_served, needs_of, serves_all
 
 _log: Final = logging.getLogger("kvnode.client")
 
@@ -75,6 +75,7 @@ class Session:
     ) -> None:
         self.addresses: Final = tuple(addresses)
         self.options: Final = options or Options()
+        self._max_calls: Final = self.options.max_calls
         self.node: p.ServerHello | None = None
         """Who is at the other end; None while there is nobody."""
         self.connections = 0
@@ -83,7 +84,9 @@ class Session:
         self._hello: Final = framed(hello)
         self._random: Final = random
         self._connection: Connection | None = None
-        self._signal: Final = signals()
+        self._serves_all = False
+        """Whether the node at the other end takes all requests there are."""
+        self._ending: Final = endings()
         self._time: Final = clock()
         self._calls: Final = Calls(self.options.grace)
         self._streams: dict[int, Fed] = {}
@@ -174,8 +177,7 @@ class Session:
         self._up(connection, decode_answer(payloads[0]))
         payloads = payloads[1:]
         while True:
-            for payload in payloads:
-                self._take(payload)
+            self._take(payloads)
             data = await connection.receive()
             self._heard = self._time()
             self._pinged = None
@@ -196,6 +198,7 @@ class Session:
         if not isinstance(hello, p.ServerHello):
             raise ProtocolError("protocol_error", f"{connection.peer} is no kvnode")
         self.node = hello
+        self._serves_all = serves_all(hello)
         self.connections += 1
         self._connection = connection
         self._failures.clear()
@@ -222,26 +225,29 @@ class Session:
         for stream in list(self._streams.values()):
             stream.broken()
 
-    def _take(self, payload: bytes) -> None:
-        message = decode_answer(payload)
-        if message is None or isinstance(message, p.ServerHello):
-            return
+    def _take(self, payloads: Iterable[bytes]) -> None:
+        calls = self._calls.by_id
+        for payload in payloads:
+            message = decode_answer(payload)
+            if message is None or isinstance(message, p.ServerHello):
+                continue
+            call = calls.pop(message.id, None)
+            if call is None:
+                self._take_other(message, len(payload))
+            elif type(message) is p.Fail and message.code == "stopping":
+                call.sent, call.refusal = False, message  # nothing was done: it goes to the next connection, if in time
+                calls[call.id] = call
+            else:
+                call.succeed(message)
+
+    def _take_other(self, message: p.Answer, size: int) -> None:
+        """What answers no call: it is for a stream, or for nobody any more."""
+        assert not isinstance(message, p.ServerHello)
         stream = self._streams.get(message.id)
         if stream is not None:
-            stream.feed(message, len(payload))
-            return
-        call = self._calls.pop(message.id)
-        if call is not None:
-            self._answered(call, message)
+            stream.feed(message, size)
         elif message.id == 0 and isinstance(message, p.Fail):
             raise error(message.code, message.message, message.fields)
-
-    def _answered(self, call: Call, message: p.Answer) -> None:
-        if isinstance(message, p.Fail) and message.code == "stopping":
-            call.sent, call.refusal = False, message  # nothing was done: it goes to the next connection, if in time
-            self._calls.add(call)
-        else:
-            call.succeed(message)
 
     # -- calls -----------------------------------------------------------------------------------------------
 
@@ -250,43 +256,41 @@ class Session:
         self._last_id += 1
         return self._last_id
 
-    async def call(
-        self, make: Callable[[int], p.Message], timeout_s: float, *, read: bool = False, again: bool = False
-    ) -> p.Answer:
-        """Send what `make` makes of an id, and wait for its answer. A `read` changes nothing; `again` says that a write
-        may be sent twice.
+    async def call(self, request: AnyRequest, timeout_s: float, *, read: bool = False, again: bool = False) -> p.Answer:
+        """Send a request, whose id is one of :meth:`next_id`, and wait for its answer. A `read` changes nothing;
+        `again` says that a write may be sent twice.
 
         Raises the error that the node answers, Unavailable or Closed. A cancelled call is cancelled at the node.
         """
         if self._closed is not None:
             raise self._closed
-        if len(self._calls) >= self.options.max_calls:
-            raise unavailable(f"{self.options.max_calls} calls are under way already")
-        id = self.next_id()
+        calls = self._calls.by_id
+        if len(calls) >= self._max_calls:
+            raise unavailable(f"{self._max_calls} calls are under way already")
         try:
-            message = make(id)
-            frame = framed(message)
+            frame = framed(request)
         except FrameError as err:
             raise error("too_large", str(err)) from None
         limit = self._time() + timeout_s
-        call = Call(id, needs_of(message), frame, limit, self._signal(), read=read, again=again)
-        self._calls.add(call)
+        call = Call(request, frame, limit, self._ending(), read, again or read)
+        calls[request.id] = call
         self._post(call)
-        if call.limit < self._look_at:
+        if limit < self._look_at:
             self._wake.set()
         try:
-            await call.ended.wait()
-        finally:
-            if self._calls.pop(id) is not None and call.sent:
-                self.send(p.Cancel(id))
+            await call.ended
+        except BaseException:
+            if calls.pop(request.id, None) is not None and call.sent:
+                self.send(p.Cancel(request.id))
+            raise
         return result_of(call)
 
     def _post(self, call: Call) -> None:
         """Send a call, if there is a connection with room; if not, it waits for either."""
         if self._connection is None or call.sent:
             return
-        if (why := self._too_old(call.needs)) is not None:
-            self._calls.pop(call.id)
+        if not self._serves_all and (why := self._too_old(needs_of(call.request))) is not None:
+            self._calls.by_id.pop(call.id, None)
             call.fail(unavailable(str(why), UNKNOWN) if call.outcome == UNKNOWN else why)
             return
         call.sent = self._connection.queue(call.frame)

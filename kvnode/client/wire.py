@@ -160,6 +160,11 @@ def is_served(needs: Needs, node: ServerHello) -> bool:
     return needs.tag <= node.requests and (not needs.feature or needs.feature in node.features)
 
 
+def serves_all(node: ServerHello) -> bool:
+    """Whether a node takes all requests there are, so that none of them has to be looked at."""
+    return node.requests >= LAST_REQUEST and set(FEATURES) <= set(node.features)
+
+
 # -- shared rules --------------------------------------------------------------------------------------------
 
 

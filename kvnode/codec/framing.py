@@ -13,6 +13,9 @@ HEADER_BYTES: Final = 4
 MAX_PAYLOAD_BYTES: Final = 8 * 1024 * 1024
 """The largest payload, in either direction."""
 
+_SHORT_BYTES: Final = 1024
+_HEADERS: Final = tuple(size.to_bytes(HEADER_BYTES, "big") for size in range(_SHORT_BYTES))
+"""Of short payloads, at hand: most are."""
 _TEXT_STARTS: Final = (b"GET ", b"POST", b"HEAD", b"PUT ", b"HTTP", b"SSH-", b"\x16\x03\x01", b"\x16\x03\x03")
 
 
@@ -23,6 +26,8 @@ class FrameError(ValueError):
 def frame(payload: bytes) -> bytes:
     """`payload` with its header. Raises FrameError if it exceeds :data:`MAX_PAYLOAD_BYTES`."""
     size = len(payload)
+    if size < _SHORT_BYTES:
+        return _HEADERS[size] + payload
     if size > MAX_PAYLOAD_BYTES:
         raise FrameError(f"a message of {size} bytes is too large; the limit is {MAX_PAYLOAD_BYTES}")
     return size.to_bytes(HEADER_BYTES, "big") + payload

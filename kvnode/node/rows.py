@@ -7,10 +7,10 @@ from typing import Final, Protocol
 
 import msgspec
 
-from kvnode.client.protocol import CONFLICT, CUT, EXPIRED, KEYS, STALE
+from kvnode.client.protocol import CONFLICT, CUT, EXPIRED, KEYS, STALE, Got
 from kvnode.client.wire import encode_part
 from kvnode.codec.values import ValueCodecError, pack, unpack
-from kvnode.core.entry import NIL, Siblings, Version
+from kvnode.core.entry import NIL, VALUE, Siblings, Version
 from kvnode.core.path import Path, Pattern, key_range_end, path_key
 from kvnode.core.policy import Policy, in_conflict, live, read
 from kvnode.core.ticks import Known
@@ -21,6 +21,7 @@ MAX_ROW_BYTES: Final = 4 * 1024 * 1024
 CACHED_ROWS: Final = 256
 """Rows kept for other watchers of the same change."""
 
+_GOT: Final = Got.__struct_config__.tag
 _JOINING: Final = frozenset({"union", "merge"})
 
 
@@ -95,11 +96,24 @@ class RowEncoder:
         now = self._wall_ms()
         return [(v.inc, v.tick) for v in siblings if not v.is_gone(now)]
 
+    def got(self, id: int, key: bytes, siblings: Siblings) -> bytes:
+        """The encoded :class:`~kvnode.client.protocol.Got` of an entry, in one go if it is as most are."""
+        if not siblings:
+            return encode_part((_GOT, id, None))
+        version = siblings[0]
+        if len(siblings) == 1 and version.kind == VALUE and self._is_plain(version):
+            return encode_part((_GOT, id, (((version.inc, version.tick, msgspec.Raw(version.body)),), 1)))
+        if not self.live_dots(siblings):
+            return encode_part((_GOT, id, None))
+        return encode_part((_GOT, id, msgspec.Raw(self._encode_any(key, siblings))))
+
+    def _is_plain(self, version: Version) -> bool:
+        """Whether the only version of an entry reads the same at any time."""
+        return version.expiry is None and version.until is None and self._replica.is_current
+
     def encode(self, key: bytes, siblings: Siblings) -> bytes:
         """The encoded row of an entry."""
-        if len(siblings) != 1 or not self._replica.is_current:
-            return self._encode_any(key, siblings)
-        if siblings[0].expiry is not None or siblings[0].until is not None:
+        if len(siblings) != 1 or not self._is_plain(siblings[0]):
             return self._encode_any(key, siblings)
         found = self._cache.get(id(siblings))
         if found is not None and found[0] is siblings:

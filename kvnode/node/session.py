@@ -14,12 +14,11 @@ from typing import Any, Final, NamedTuple
 
 import anyio
 import anyio.lowlevel
-import msgspec
 from anyio.abc import TaskGroup
 
 from kvnode.client import protocol as p
-from kvnode.client.wire import FEATURES, LAST_REQUEST, WireError, decode_request, framed, id_of, known_of
-from kvnode.codec.framing import HEADER_BYTES, FrameError
+from kvnode.client.wire import FEATURES, LAST_REQUEST, WireError, decode_request, encode_part, framed, id_of, known_of
+from kvnode.codec.framing import FrameError, frame
 from kvnode.core.path import path_key
 from kvnode.transport.base import Connection, ConnectionClosed
 
@@ -125,20 +124,21 @@ class ClientSession:
 
     async def _read(self, calls: ClientCalls) -> None:
         limits, connection, writes = self._limits, self._connection, self._writes
+        turn = limits.turn_requests
         try:
             while True:
                 batch = await self._frames.batch()
                 self._heard = True
                 self._read_at = self._driver.now().mono
                 for at, payload in enumerate(batch, 1):
-                    self._take(payload)
+                    if self._take(payload) is not p.Get:  # what is answered at once leaves nothing that waits
+                        if writes.is_full:
+                            await writes.room()
+                        if calls.is_full:
+                            await calls.room()
                     if connection.queued_bytes > limits.output_bytes:
                         await connection.drained(limits.drained_bytes)
-                    if writes.is_full:
-                        await writes.room()
-                    if calls.is_full:
-                        await calls.room()
-                    if not at % limits.turn_requests:
+                    if not at % turn:
                         await anyio.lowlevel.checkpoint()
         except ConnectionClosed:
             return
@@ -176,34 +176,38 @@ class ClientSession:
 
     def _send(self, message: p.Message) -> int:
         """Queue a message; gives the size of its payload."""
+        return self._send_encoded(getattr(message, "id", 0), encode_part(message))
+
+    def _send_encoded(self, id: int, payload: bytes) -> int:
+        """Queue a message that answers the request `id`; gives the size of its payload."""
         try:
-            data = framed(message)
+            data = frame(payload)
         except FrameError as err:
-            data = framed(p.Fail(getattr(message, "id", 0), "too_large", str(err)))
+            payload = encode_part(p.Fail(id, "too_large", str(err)))
+            data = frame(payload)
         if not self._connection.queue(data):
             self._connection.close("it reads too slowly")
-        return len(data) - HEADER_BYTES
+        return len(payload)
 
     # -- requests --------------------------------------------------------------------------------------------
 
-    def _take(self, payload: bytes) -> None:
+    def _take(self, payload: bytes) -> type[p.Message] | None:
+        """Handle a request; gives its type."""
         try:
             request = decode_request(payload)
         except WireError as err:
             self._send(p.Fail(id_of(payload), err.code, str(err)))
-            return
+            return None
+        kind = type(request)
         try:
-            self._handlers[type(request)](request)
+            self._handlers[kind](request)
         except RequestError as err:
             self._send(p.Fail(request.id, err.code, str(err)))
+        return kind
 
     def _get(self, request: p.Get) -> None:
-        siblings = self._driver.replica.tree.get(request.key)
-        row: msgspec.Raw | None = None
-        encoder = self._shared.encoders[0]
-        if siblings and encoder.live_dots(siblings):
-            row = msgspec.Raw(encoder.encode(request.key, siblings))
-        self._send(p.Got(request.id, row))  # type: ignore[arg-type]  # an encoded row stands for a row
+        id, key = request.id, request.key
+        self._send_encoded(id, self._shared.encoders[0].got(id, key, self._driver.replica.tree.get(key)))
 
     def _status(self, request: p.Status) -> None:
         self._send(p.Done(request.id, self._shared.status()))

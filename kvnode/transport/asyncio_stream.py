@@ -38,7 +38,6 @@ class AsyncioConnection(Connection, asyncio.Protocol):
         "_held",
         "_lost",
         "_paused",
-        "_planned",
         "_stopped",
         "_stream",
         "_transport",
@@ -56,7 +55,6 @@ class AsyncioConnection(Connection, asyncio.Protocol):
         self._lost: Exception | None = before.exception
         self._waiting: asyncio.Future[None] | None = None
         self._stopped = False
-        self._planned = False
         self._paused = False
         self._held = 0
         self._closed: Final = anyio.Event()
@@ -130,19 +128,17 @@ class AsyncioConnection(Connection, asyncio.Protocol):
     # -- output ------------------------------------------------------------------------------------------------
 
     def _output(self) -> None:
-        if not self._planned and not self._paused:
-            self._planned = True
-            asyncio.get_running_loop().call_soon(self._write)
+        asyncio.get_running_loop().call_soon(self._write)
 
     def _write(self) -> None:
         """Hand over what was queued since the event loop turned, until the transport has to wait."""
-        self._planned = False
         while self._queue and not (self._paused or self.why or self._transport.is_closing()):
             data = self._next_write()
             self._held = len(data)
             self._transport.write(data)
             if not self._paused:
                 self._written(len(data))
+        self._idle = not self._paused  # else resume_writing() goes on
 
     def pause_writing(self) -> None:
         """The transport has not got rid of what it was given."""

@@ -64,7 +64,7 @@ class Connection(ABC):
     bounded queue, the orderly end, and the reasons.
     """
 
-    __slots__ = ("_bytes", "_drained", "_finish", "_max", "_queue", "_receiving", "peer", "why")
+    __slots__ = ("_bytes", "_drained", "_finish", "_idle", "_max", "_queue", "_receiving", "peer", "why")
 
     def __init__(self, peer: str, *, max_queued_bytes: int = MAX_QUEUED_BYTES) -> None:
         self.peer: Final = peer
@@ -73,6 +73,8 @@ class Connection(ABC):
         self._max = max_queued_bytes
         self._queue: deque[bytes] = deque()
         self._bytes = 0
+        self._idle = True
+        """Whether the output has to be told (:meth:`_output`) of what is queued."""
         self._finish = False
         self._receiving = False
         self._drained: anyio.Event | None = None
@@ -89,7 +91,7 @@ class Connection(ABC):
 
     @abstractmethod
     def _output(self) -> None:
-        """Something was queued."""
+        """Something was queued while it was idle; it is to say when it is so again."""
 
     @abstractmethod
     async def _input(self) -> bytes:
@@ -117,11 +119,15 @@ class Connection(ABC):
 
     def queue(self, data: bytes) -> bool:
         """Queue one or more whole frames; False, and nothing queued, if the bound is reached or the end came."""
-        if self.why or self._finish or (self._bytes and self._bytes + len(data) > self._max):
+        held = self._bytes
+        size = held + len(data)
+        if self.why or self._finish or (size > self._max and held):
             return False
         self._queue.append(data)
-        self._bytes += len(data)
-        self._output()
+        self._bytes = size
+        if self._idle:
+            self._idle = False
+            self._output()
         return True
 
     async def send(self, data: bytes) -> None:
@@ -227,7 +233,7 @@ class Connection(ABC):
 class StreamConnection(Connection):
     """A connection over any byte stream of anyio, with a task that writes."""
 
-    __slots__ = ("_idle", "_scope", "_wake", "stream")
+    __slots__ = ("_scope", "_wake", "stream")
 
     def __init__(self, stream: ByteStream, peer: str, *, max_queued_bytes: int = MAX_QUEUED_BYTES) -> None:
         super().__init__(peer, max_queued_bytes=max_queued_bytes)
@@ -265,9 +271,7 @@ class StreamConnection(Connection):
             self._written(len(data))
 
     def _output(self) -> None:
-        if self._idle:
-            self._idle = False
-            self._wake.set()
+        self._wake.set()
 
     async def _input(self) -> bytes:
         try:

@@ -7,8 +7,8 @@ So the few places that wait once for each message take their signals here. On ot
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Protocol
 
 import anyio
 
@@ -37,6 +37,34 @@ class _FutureSignal:
         return self._future
 
 
+class Ending(Protocol):
+    """Ends once; at most one task awaits it, once. A future of asyncio is one; do not end what is :meth:`done`."""
+
+    def done(self) -> bool:
+        """Whether it has ended, or the task that awaited it was cancelled."""
+
+    def set_result(self, result: None, /) -> None:
+        """End it."""
+
+    def __await__(self) -> Generator[Any, Any, None]: ...
+
+
+class _EventEnding:
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def done(self) -> bool:
+        return self._event.is_set()
+
+    def set_result(self, result: None, /) -> None:
+        self._event.set()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._event.wait().__await__()
+
+
 def on_asyncio() -> bool:
     """Whether the running event loop is asyncio's, or one that speaks for it, such as uvloop."""
     try:
@@ -49,6 +77,11 @@ def on_asyncio() -> bool:
 def signals() -> Callable[[], Signal]:
     """What makes signals for the running event loop."""
     return _FutureSignal if on_asyncio() else anyio.Event
+
+
+def endings() -> Callable[[], Ending]:
+    """What makes endings for the running event loop."""
+    return asyncio.get_running_loop().create_future if on_asyncio() else _EventEnding
 
 
 def clock() -> Callable[[], float]:
