@@ -22,7 +22,7 @@ from .children import Child, children
 from .errors import NotFound, ProtocolError, refused, unavailable
 from .history import History
 from .inspection import Inspection
-from .items import ABSENT, Del, Put, Reading, Sibling, Written, reading_of
+from .items import ABSENT, Del, Put, Reading, Sibling, Written, reading_of, written_of
 from .live import LiveMirror
 from .session import Options, Session
 from .streams import RESUME_WAIT_S, BackupStream, DumpStream, EventStream, TreeStream, WatchStream
@@ -234,15 +234,11 @@ class Client:
         self, ops: Sequence[p.Op], ack: str, timeout_s: float, author: str | None, *, again: bool
     ) -> list[Written]:
         timeout_ms = max(int(timeout_s * 1000), 0)
-        all_ops = tuple(ops)
-        request = p.Batch(self._session.next_id(), all_ops, ack, timeout_ms, author)
+        request = p.Batch(self._session.next_id(), tuple(ops), ack, timeout_ms, author)
         answer = await self._session.call(request, timeout_s, again=again)
-        if not isinstance(answer, p.Wrote) or len(answer.writes) != len(all_ops):
+        if not isinstance(answer, p.Wrote) or len(answer.writes) != len(ops):
             raise _unexpected(answer)
-        return [
-            Written(Dot(inc, tick), stamp, at in answer.unchanged)
-            for at, (inc, tick, stamp) in enumerate(answer.writes)
-        ]
+        return written_of(answer)
 
     # -- the past --------------------------------------------------------------------------------------------
 

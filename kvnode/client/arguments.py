@@ -83,9 +83,11 @@ def milliseconds(when: datetime | None) -> int | None:
 def op_of(write: Put | Del) -> p.Op:
     """A write as the node takes it."""
     path = path_of(write.path)
-    expect: tuple[Dot, ...] | None = None
-    if write.expect is not None:
-        expect = () if isinstance(write.expect, Absent) else tuple(sorted(write.expect))
+    expect = None if write.expect is None else _dots(write.expect)
     if isinstance(write, Del):
         return p.Op(path, None, expect)
     return p.Op(path, packed(write.value), expect, write.expiry, write.ttl_ms, write.if_changed)
+
+
+def _dots(expect: frozenset[Dot] | Absent) -> tuple[Dot, ...]:
+    return () if isinstance(expect, Absent) else tuple(sorted(expect))

@@ -14,7 +14,7 @@ from kvnode.core.path import Path
 from kvnode.core.stamp import wall_ms
 from kvnode.core.ticks import Dot, name_of
 
-from .protocol import CONFLICT, CUT, EXPIRED, KEYS, STALE, EventRow, Row, Sib
+from .protocol import CONFLICT, CUT, EXPIRED, KEYS, STALE, EventRow, Row, Sib, Wrote
 
 
 class Absent(Enum):
@@ -253,6 +253,15 @@ def _fill(kind: type[_R], row: Row) -> _R:
     own = sibling_from(path, first, live=True, flags=flags) if row.value is not None else None
     stale, expired = bool(flags & (STALE | EXPIRED)), bool(flags & EXPIRED)
     return kind(*fields, bool(flags & CONFLICT), others, own, bool(flags & CUT), stale, expired)
+
+
+def written_of(answer: Wrote) -> list[Written]:
+    """What became of each write."""
+    written = [Written(_new_dot(Dot, (inc, tick)), stamp) for inc, tick, stamp in answer.writes]
+    for at in answer.unchanged:
+        if 0 <= at < len(written):
+            written[at] = msgspec.structs.replace(written[at], unchanged=True)
+    return written
 
 
 def event_of(row: EventRow) -> EventItem:

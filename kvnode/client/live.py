@@ -30,7 +30,7 @@ import msgspec
 from kvnode.core.path import Path, Pattern
 
 from .errors import UNKNOWN, KvError, refused, unavailable
-from .inbox import Inbox
+from .inbox import NewestInbox
 from .items import ABSENT, NO_DOT, Absent, Change, Gap, Uptodate, Written
 from .mirror import Item
 from .session import Session
@@ -98,7 +98,7 @@ class LiveMirror(Generic[V]):
         self._feed: Final = _Feed(session, scope, self._take)
         self._values: dict[Path, V | Unfit] = {}
         self._readings: dict[Path, Change] = {}
-        self._updates: Final[Inbox[Update[V]]] = Inbox(lambda cost: None, lambda update: update.path)
+        self._updates: Final[NewestInbox[Update[V]]] = NewestInbox(lambda cost: None, lambda update: update.path)
         self._followed: dict[Path, int] = {}
         self._last: dict[Path, Change] = {}
         self._complete = False

@@ -18,7 +18,7 @@ from kvnode.core.path import Path, path_key
 from kvnode.core.ticks import Known, Ticks
 
 from .items import Change, Gap, Uptodate, change_of, gone
-from .protocol import CONFLICT, DELTA, EXPIRED, GAP, RESET, Begin, Marker, Ranges, Row
+from .protocol import CONFLICT, DELTA, EXPIRED, GAP, RESET, Begin, Marker, Ranges, Row, Sib
 from .wire import known_of, ranges_of, reading_print
 
 Item = Change | Uptodate | Gap
@@ -95,12 +95,15 @@ class Mirror:
         """Rows of a pass, or changes."""
         items: list[Item] = []
         for row in rows:
-            path = row.siblings[0].body.path if row.siblings else row.path or ()
-            key = path_key(path)
+            siblings = row.siblings
+            key = path_key(siblings[0].body.path if siblings else row.path or ())
             if self._todo:
                 self._skip_to(key, items)
-            dots = self._take(row)
-            if self._is_news(key, row, dots):
+            if len(siblings) == 1 and row.live and not row.flags & _MARKS and row.value is None:
+                is_news = self._is_plain_news(key, siblings[0])
+            else:
+                is_news = self._is_news(key, row, self._take(row))
+            if is_news:
                 items.append(change_of(row))
         if len(self._delivered) > _FOLD_ABOVE and self._pass is None:
             self._fold()
@@ -157,6 +160,18 @@ class Mirror:
         if len(dots) == 1:
             return dots if row.live else ()
         return (*dots[:1], *sorted(dots[1 : row.live])) if row.live else ()
+
+    def _is_plain_news(self, key: bytes, only: Sib) -> bool:
+        """The same as :meth:`_take` and :meth:`_is_news` for what is most frequent: one version, which has a value."""
+        dot = (self._names.setdefault(only.inc, only.inc), only.tick)
+        self._delivered.append(dot)
+        dots = (dot,)
+        if self._dots.get(key) == dots and key not in self._odd:
+            return False
+        self._dots[key] = dots
+        if self._odd:
+            self._odd.pop(key, None)
+        return True
 
     def _is_news(self, key: bytes, row: Row, dots: Dots) -> bool:
         """Whether the row reads differently from what was passed on; takes note of it."""

@@ -37,8 +37,8 @@ Ranges = Mapping[str, tuple[int, ...]]
 """Known ticks per incarnation, as the flat half-open bounds of :class:`~kvnode.core.ticks.Ticks`."""
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True):
-    """Base of all messages."""
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Base of all messages. None is part of a cycle of references, so the garbage collector need not look at them."""
 
 
 # -- the opening ---------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ class Get(Message, frozen=True, array_like=True, tag=66):
     key: bytes
 
 
-class Op(msgspec.Struct, frozen=True, array_like=True):
+class Op(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One write of a batch. `value` is one encoded value, None deletes; `expect` the live dots that were read (empty:
     no value), None for no condition; `expiry` in milliseconds since 1970 UTC. `ttl_ms` makes it a lease of the node;
     with `if_changed` nothing is written where the very same value is the only one.
@@ -272,7 +272,7 @@ Request = (
 # -- answers -------------------------------------------------------------------------------------------------
 
 
-class Sib(msgspec.Struct, frozen=True, array_like=True):
+class Sib(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One sibling: its dot, and the body as its writer encoded it."""
 
     inc: str
@@ -292,7 +292,7 @@ EXPIRED: Final = 16
 """Flag of a row: the lease of its winner has run out, and its holder has not said anything yet."""
 
 
-class Row(msgspec.Struct, frozen=True, array_like=True):
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The reading of an entry. The first `live` siblings hold a value, the winner first; the others are tombstones or
     expired. `value` is the encoded value where the policy joins several into one, `path` where there is no sibling.
     """
@@ -344,7 +344,7 @@ class Rows(Message, frozen=True, array_like=True, tag=100):
     rows: tuple[Row, ...]
 
 
-class EventRow(msgspec.Struct, frozen=True, array_like=True):
+class EventRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One event: sent by the process `session` of node `node` as its number `seq`."""
 
     path: Elements

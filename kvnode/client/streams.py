@@ -20,7 +20,7 @@ from kvnode.core.ticks import Known
 
 from . import protocol as p
 from .errors import Closed, KvError, ProtocolError, error, unavailable
-from .inbox import Inbox
+from .inbox import Inbox, NewestInbox, Waiting
 from .items import Change, EventItem, Reading, event_of, reading_of
 from .mirror import Item, Mirror
 from .session import Session
@@ -51,7 +51,8 @@ class Stream(ABC, Generic[T]):
         self._session: Final = session
         self._id: Final = session.next_id()
         self._window: Final = window
-        self._inbox: Final[Inbox[T]] = Inbox(self._give_back, key)
+        paid = self._give_back
+        self._inbox: Final[Waiting[T]] = Inbox(paid) if key is None else NewestInbox(paid, key)
         self._due = 0
         self._filled: anyio.Event | None = None
         self._over = False

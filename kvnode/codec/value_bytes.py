@@ -81,8 +81,9 @@ _NAN: Final = float("nan")
 
 def pack(value: Any, *, canonical: bool = False) -> bytes:
     """The bytes of `value`. Raises :class:`ValueTypeError` or :class:`ValueTooLarge`; see the module's text."""
-    plain = _Packer(canonical).plain(value, 0)
-    packed = _encode(plain)
+    if type(value) is not str or not value.isascii():  # such text, the most frequent value, is encoded as it is
+        value = _Packer(canonical).plain(value, 0)
+    packed = _encode(value)
     if len(packed) > MAX_VALUE_BYTES:
         raise _too_large()
     return packed

@@ -23,7 +23,7 @@ its key starts with the other's key.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Final
@@ -71,6 +71,11 @@ class Path(tuple[Element, ...]):
     @classmethod
     def parse(cls, text: str) -> Path:
         """Read the text form."""
+        if ":" not in text:  # no escapes, which is most frequent
+            elements = text.split(".")
+            if "" not in elements:
+                checked_key(elements)
+                return tuple.__new__(cls, elements)
         return cls(_parse_element(e, text) for e in _split(text))
 
     def __str__(self) -> str:
@@ -217,7 +222,7 @@ def path_key(path: tuple[Element, ...]) -> bytes:
     return _TEXT + text.encode() + _NUL if path else b""
 
 
-def checked_key(path: tuple[Element, ...]) -> bytes:
+def checked_key(path: Sequence[Element]) -> bytes:
     """The key of elements that come from outside. Raises :class:`PathError` if they are no path."""
     try:
         key = _TEXT + _join(path).encode() + _NUL  # type: ignore[arg-type]  # as above

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from kvnode.client import protocol as p
@@ -11,7 +10,7 @@ from kvnode.client import protocol as p
 from .acks import parse_ack
 from .driver import Driver
 from .pending import PendingWrite
-from .requests import RequestError, checked_change, failure
+from .requests import RequestError, checked_changes, failure
 
 
 class ClientWrites:
@@ -45,7 +44,7 @@ class ClientWrites:
         if id in self._waiting:
             raise RequestError("bad_request", f"the id {id} is in use")
         author = self._author if request.author is None else request.author
-        changes = [checked_change(op, author) for op in request.ops]
+        changes = checked_changes(request.ops, author)
         if not changes:
             raise RequestError("bad_request", "an empty batch")
         try:
@@ -53,7 +52,7 @@ class ClientWrites:
         except ValueError as err:
             raise RequestError("bad_request", str(err)) from None
         due = mono + min(max(request.timeout_ms, 0), self._timeout_ms)
-        write = self._waiting[id] = PendingWrite(changes, level, due, partial(self._answer, id))
+        write = self._waiting[id] = PendingWrite(changes, level, due, self._answer, id)
         self._driver.submit(write)
 
     def cancel(self, id: int) -> None:
@@ -67,10 +66,12 @@ class ClientWrites:
         for id in list(self._waiting):
             self.cancel(id)
 
-    def _answer(self, id: int, write: PendingWrite) -> None:
+    def _answer(self, write: PendingWrite) -> None:
+        id = write.id
         del self._waiting[id]
         if write.error is not None:
             self._send(failure(id, write.error))
             return
-        wrote = tuple((w.dot.inc, w.dot.tick, w.stamp) for w in write.wrote)
-        self._send(p.Wrote(id, wrote, tuple(at for at, w in enumerate(write.wrote) if w.unchanged)))
+        wrote = tuple([(*w.dot, w.stamp) for w in write.wrote])
+        unchanged = tuple([at for at, w in enumerate(write.wrote) if w.unchanged])
+        self._send(p.Wrote(id, wrote, unchanged))

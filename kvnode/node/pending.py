@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 
@@ -32,14 +32,15 @@ class PendingWrite:
     """A write on its way to its ack level, to be there by `due` (milliseconds of `Now.mono`).
 
     `wrote` is filled when it is made. When it is answered, `error` tells what went wrong, if anything did, and `done`
-    is called, once. It must not raise or wait.
+    is called, once. It must not raise or wait. `id` is for the use of whoever waits.
     """
 
-    __slots__ = ("answered", "changes", "done", "due", "error", "group", "level", "wrote")
+    __slots__ = ("answered", "changes", "done", "due", "error", "group", "id", "level", "wrote")
 
     def __init__(
-        self, changes: Sequence[Change], level: AckLevel, due: int, done: Callable[[PendingWrite], None]
+        self, changes: Sequence[Change], level: AckLevel, due: int, done: Callable[[PendingWrite], None], id: int = 0
     ) -> None:
+        self.id = id
         self.changes = changes
         self.level = level
         self.due = due
@@ -48,7 +49,7 @@ class PendingWrite:
         self.error: NodeError | None = None
         self.answered = False
         """Whether nobody waits for it any more."""
-        self.group: Group = {}
+        self.group: Group = _NONE
         """Those with which it waits."""
 
     def answer(self, error: NodeError | None = None) -> None:
@@ -60,6 +61,7 @@ class PendingWrite:
 
 
 Group = dict[PendingWrite, None]
+_NONE: Final[Group] = {}
 
 
 class PendingCall:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kvnode.client import protocol as p
 from kvnode.codec.values import ValueCodecError, unpack
 from kvnode.core.effects import Change
-from kvnode.core.path import Path, PathError, Pattern, pattern
+from kvnode.core.path import Path, PathError, Pattern, checked_key, pattern
 from kvnode.core.replica import Replica
 from kvnode.core.ticks import Dot, Incarnation, Known, durable_twin, is_volatile, name_of
 
@@ -63,9 +64,11 @@ def failure(id: int, err: NodeError) -> p.Fail:
 def checked_path(elements: p.Elements) -> Path:
     """A path from the wire. Raises RequestError."""
     try:
-        return Path(elements)
+        checked_key(elements)  # half the cost of making a path that checks itself
     except PathError as err:
         raise RequestError("bad_path", str(err)) from None
+    path: Path = tuple.__new__(Path, elements)
+    return path
 
 
 def checked_scope(request: p.Tree | p.Watch | p.Events) -> Scope:
@@ -87,10 +90,13 @@ def check_value(value: bytes) -> None:
         raise RequestError("bad_value", str(err)) from None
 
 
-def checked_change(op: p.Op, author: str) -> Change:
-    """One write of a batch. Raises RequestError."""
-    if op.value is not None:
-        check_value(op.value)
-    expect = None if op.expect is None else frozenset(Dot(*dot) for dot in op.expect)
-    path = checked_path(op.path)
-    return Change(path, op.value, author, expect, op.expiry, ttl_ms=op.ttl_ms, if_changed=op.if_changed)
+def checked_changes(ops: Sequence[p.Op], author: str) -> list[Change]:
+    """The writes of a batch. Raises RequestError."""
+    changes: list[Change] = []
+    for op in ops:
+        value = op.value
+        if value is not None:
+            check_value(value)
+        expect = None if op.expect is None else frozenset([Dot(*dot) for dot in op.expect])
+        changes.append(Change(checked_path(op.path), value, author, expect, op.expiry, None, op.ttl_ms, op.if_changed))
+    return changes

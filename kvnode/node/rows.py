@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -19,7 +19,9 @@ from kvnode.core.tree import Tree
 MAX_ROW_BYTES: Final = 4 * 1024 * 1024
 """Above this the siblings of a row come without their values, all but the winner."""
 CACHED_ROWS: Final = 256
-"""Rows kept for other watchers of the same change."""
+"""Rows without values kept for other watchers of the same change."""
+ROW_BYTES: Final = 64
+"""What a row has besides the body of its version, about."""
 
 _GOT: Final = Got.__struct_config__.tag
 _JOINING: Final = frozenset({"union", "merge"})
@@ -49,12 +51,14 @@ class Scope:
     `path` (0: only itself). `low` and `high` bound the keys.
     """
 
-    __slots__ = ("_base", "_depth", "_pattern", "high", "low")
+    __slots__ = ("_base", "_depth", "_pattern", "high", "is_whole", "low")
 
     def __init__(self, path: Path, pattern: Pattern | None = None, depth: int | None = None) -> None:
         self._base = len(path)
         self._pattern = pattern
         self._depth = depth
+        self.is_whole: Final = pattern is None and depth is None
+        """Whether all keys from `low` to `high` are covered."""
         if pattern is not None and pattern.prefix.is_below(path):
             path = pattern.prefix
         self.low: Final = path_key(path)
@@ -68,7 +72,7 @@ class Scope:
         """Whether an entry is covered."""
         if not self.low <= key < self.high:
             return False
-        if self._pattern is None and self._depth is None:
+        if self.is_whole:
             return True
         return self._fits_rest(siblings[0].details.path if siblings else Path.from_key(key))
 
@@ -87,11 +91,17 @@ class RowEncoder:
         self._replica: Final = replica
         self._wall_ms: Final = wall_ms
         self._values: Final = values
-        self._cache: dict[int, tuple[Siblings, bytes]] = {}
+        self._cache: dict[int, tuple[Siblings, msgspec.Raw]] = {}
+
+    def reads(self, siblings: Siblings) -> bool:
+        """Whether there is a value now."""
+        if len(siblings) == 1 and siblings[0].kind == VALUE and siblings[0].expiry is None:
+            return True
+        return bool(self.live_dots(siblings))
 
     def live_dots(self, siblings: Siblings) -> Sequence[tuple[str, int]]:
         """The dots that hold a value now."""
-        if len(siblings) == 1 and siblings[0].kind == 0 and siblings[0].expiry is None:
+        if len(siblings) == 1 and siblings[0].kind == VALUE and siblings[0].expiry is None:
             return ((siblings[0].inc, siblings[0].tick),)
         now = self._wall_ms()
         return [(v.inc, v.tick) for v in siblings if not v.is_gone(now)]
@@ -103,7 +113,7 @@ class RowEncoder:
         version = siblings[0]
         if len(siblings) == 1 and version.kind == VALUE and self._is_plain(version):
             return encode_part((_GOT, id, (((version.inc, version.tick, msgspec.Raw(version.body)),), 1)))
-        if not self.live_dots(siblings):
+        if not self.reads(siblings):
             return encode_part((_GOT, id, None))
         return encode_part((_GOT, id, msgspec.Raw(self._encode_any(key, siblings))))
 
@@ -113,15 +123,28 @@ class RowEncoder:
 
     def encode(self, key: bytes, siblings: Siblings) -> bytes:
         """The encoded row of an entry."""
+        return encode_part(self.part(key, siblings)[0])
+
+    def part(self, key: bytes, siblings: Siblings) -> tuple[Any, int]:
+        """The row of an entry, to be encoded as a part of a message, and how many bytes it takes, about."""
         if len(siblings) != 1 or not self._is_plain(siblings[0]):
-            return self._encode_any(key, siblings)
+            row = msgspec.Raw(self._encode_any(key, siblings))
+            return row, len(row)
+        if not self._values:
+            row = self._without_value(siblings)
+            return row, len(row)
+        version = siblings[0]
+        body = version.body
+        live = 1 if version.kind == VALUE else 0
+        return (((version.inc, version.tick, msgspec.Raw(body)),), live), len(body) + ROW_BYTES
+
+    def _without_value(self, siblings: Siblings) -> msgspec.Raw:
         found = self._cache.get(id(siblings))
         if found is not None and found[0] is siblings:
             return found[1]
         version = siblings[0]
-        body = version.body if self._values else _without_value(version)
-        flags = () if self._values else (KEYS,)
-        row = encode_part((((version.inc, version.tick, msgspec.Raw(body)),), int(version.kind == 0), *flags))
+        sib = (version.inc, version.tick, msgspec.Raw(_without_value(version)))
+        row = msgspec.Raw(encode_part(((sib,), int(version.kind == VALUE), KEYS)))
         if len(self._cache) >= CACHED_ROWS:
             self._cache.clear()
         self._cache[id(siblings)] = (siblings, row)

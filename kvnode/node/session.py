@@ -234,8 +234,9 @@ class ClientSession:
         stream.wake()
 
     def _touch(self, stream: Stream) -> None:
-        self._dirty[stream] = None
-        self._wake.set()
+        if stream not in self._dirty:
+            self._dirty[stream] = None
+            self._wake.set()
 
     def _end_stream(self, id: int) -> None:
         stream = self._streams.pop(id, None)

@@ -9,9 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from typing import BinaryIO, Final
-
-import msgspec
+from typing import Any, BinaryIO, Final
 
 from kvnode.client.protocol import Chunk, Done, DumpRows, EventRow, EventRows, Fail, Message, Rows
 from kvnode.client.wire import cost_of, ranges_of
@@ -78,10 +76,11 @@ class Cursor:
         stops early stands behind the last entry it was given.
         """
         left = TURN_KEYS
-        for key, siblings in replica.tree.scan_range(self.at, self.scope.high):
+        scope = self.scope
+        for key, siblings in replica.tree.scan_range(self.at, scope.high):
             self.at = key + b"\0"
             left -= 1
-            if self.scope.holds(key, siblings):
+            if scope.is_whole or scope.holds(key, siblings):
                 yield key, siblings
             if not left:
                 return
@@ -107,19 +106,20 @@ class TreeStream(Stream):
 
     def produce(self, emit: Emit) -> None:
         """Emit some rows."""
-        rows: list[msgspec.Raw] = []
+        rows: list[Any] = []
         size = 0
+        encoder, most = self._encoder, self.credits
         for key, siblings in self._cursor.next(self._replica):
-            wanted = in_conflict(siblings) if self._conflicts else self._encoder.live_dots(siblings)
+            wanted = in_conflict(siblings) if self._conflicts else encoder.reads(siblings)
             if not wanted:
                 continue
-            row = self._encoder.encode(key, siblings)
-            rows.append(msgspec.Raw(row))
-            size += len(row)
-            if size >= FRAME_BYTES or len(rows) >= self.credits:
+            row, row_bytes = encoder.part(key, siblings)
+            rows.append(row)
+            size += row_bytes
+            if size >= FRAME_BYTES or len(rows) >= most:
                 break
         if rows:
-            message = Rows(self.id, tuple(rows))  # type: ignore[arg-type]  # encoded rows stand for rows
+            message = Rows(self.id, tuple(rows))  # parts to be encoded stand for rows
             self.credits -= cost_of(len(rows), emit(message))
         if self._cursor.done:
             self.ended = True

@@ -1,7 +1,8 @@
 """Writes that wait for their ack level, and the time at which they have waited long enough. Pure.
 
 What waits for this node's disk alone hangs on the token of the transaction that stores it, so a commit answers just the
-writes that it made durable. What waits for others is looked at whenever somebody acknowledged something.
+writes that it made durable. What waits for others is looked at whenever somebody acknowledged something. Writes mostly
+come with the same time-out, so they end in the order in which they came; only what ends earlier needs a heap.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Waiting:
         self._replica: Final = replica
         self._on_disk: deque[tuple[int, Group]] = deque()
         self._on_others: Group = {}
+        self._in_order: deque[PendingWrite] = deque()
         self._times: list[tuple[int, int, PendingWrite]] = []
         self._numbers: Final = count()
         self._open = 0
@@ -43,7 +45,10 @@ class Waiting:
                 write.answer()
                 continue
             self._open += 1
-            heapq.heappush(self._times, (write.due, next(self._numbers), write))
+            if not self._in_order or self._in_order[-1].due <= write.due:
+                self._in_order.append(write)
+            else:
+                heapq.heappush(self._times, (write.due, next(self._numbers), write))
             write.group = on_disk if write.level == acks.DISK else self._on_others
             write.group[write] = None
         if on_disk:
@@ -53,8 +58,11 @@ class Waiting:
     def stored(self, token: int) -> None:
         """Everything up to this token is on this node's disk."""
         while self._on_disk and self._on_disk[0][0] <= token:
-            for write in list(self._on_disk.popleft()[1]):
-                self._end(write, None)
+            group = self._on_disk.popleft()[1]
+            for write in list(group):
+                if group.pop(write, self) is None:  # still there: an answer may have ended others
+                    self._open -= 1
+                    write.answer()
         self.look()
 
     def look(self) -> None:
@@ -81,20 +89,26 @@ class Waiting:
     @property
     def next_due(self) -> int | None:
         """When the next one has waited long enough, in milliseconds of `Now.mono`."""
-        while self._times and self._times[0][2].answered:
-            heapq.heappop(self._times)
-        return self._times[0][0] if self._times else None
+        first, times = self._in_order, self._times
+        while first and first[0].answered:
+            first.popleft()
+        while times and times[0][2].answered:
+            heapq.heappop(times)
+        if first and times:
+            return min(first[0].due, times[0][0])
+        return first[0].due if first else times[0][0] if times else None
 
     def expire(self, mono: int) -> None:
         """Answer those that have waited long enough: they stand, and where they have yet to be acknowledged is told."""
         while (due := self.next_due) is not None and due <= mono:
-            write = heapq.heappop(self._times)[2]
+            first = self._in_order
+            write = first.popleft() if first and first[0].due == due else heapq.heappop(self._times)[2]
             lacking = acks.missing(write.level, write.wrote[-1].dot, self._replica) or ()
             self._end(write, AckTimeout(write.wrote, str(write.level), lacking))
 
     def _is_there(self, write: PendingWrite) -> bool:
         level = write.level
-        if level == acks.DISK and len(write.wrote) == 1:  # the most frequent case, in short
+        if level is acks.DISK and len(write.wrote) == 1:  # the most frequent case, in short
             return self._replica.durable_here(write.wrote[0].dot)
         return all(acks.missing(level, wrote.dot, self._replica) is None for wrote in reversed(write.wrote))
 
@@ -105,9 +119,10 @@ class Waiting:
 
     def _sweep(self) -> None:
         """Let go of what is left of answered writes, before it outgrows the others."""
-        if len(self._times) > 2 * self._open + SLACK:
+        if len(self._times) + len(self._in_order) > 2 * self._open + SLACK:
             self._times = [entry for entry in self._times if not entry[2].answered]
             heapq.heapify(self._times)
+            self._in_order = deque(write for write in self._in_order if not write.answered)
         if len(self._on_disk) > self._open + SLACK:
             self._on_disk = deque(entry for entry in self._on_disk if entry[1])
 

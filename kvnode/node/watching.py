@@ -14,9 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Final
-
-import msgspec
+from typing import Any, Final
 
 from kvnode.client.protocol import DELTA, FULL, GAP, Begin, Marker, Rows
 from kvnode.client.wire import cost_of, ranges_of, reading_print
@@ -143,18 +141,19 @@ class WatchStream(Stream):
 
     def _send_rows(self, rows: Iterator[tuple[bytes, Siblings]], emit: Emit) -> int:
         """Send rows until the frame is full or the credits are used up; gives how many."""
-        encoded: list[msgspec.Raw] = []
+        parts: list[Any] = []
         size = 0
+        part_of, most = self._encoder.part, self.credits
         for key, siblings in rows:
-            row = self._encoder.encode(key, siblings)
-            encoded.append(msgspec.Raw(row))
-            size += len(row)
-            if size >= FRAME_BYTES or len(encoded) >= self.credits:
+            row, row_bytes = part_of(key, siblings)
+            parts.append(row)
+            size += row_bytes
+            if size >= FRAME_BYTES or len(parts) >= most:
                 break
-        if encoded:
-            message = Rows(self.id, tuple(encoded))  # type: ignore[arg-type]  # encoded rows stand for rows
-            self.credits -= cost_of(len(encoded), emit(message))
-        return len(encoded)
+        if parts:
+            message = Rows(self.id, tuple(parts))  # parts to be encoded stand for rows
+            self.credits -= cost_of(len(parts), emit(message))
+        return len(parts)
 
     def _produce_pass(self, going: _Pass, emit: Emit) -> None:
         self._send_rows(self._of_pass(going), emit)
@@ -234,12 +233,15 @@ class WatchIndex:
 
     def of(self, key: bytes, siblings: Siblings) -> list[WatchStream]:
         """The watches that cover an entry."""
+        if not self._count:
+            return []
         by_low = self._by_low
         if len(by_low) <= self._few:
             lows = [low for low in by_low if key.startswith(low)]
         else:
             lows = [low for end in _borders(key) if (low := key[:end]) in by_low]
-        return [watch for low in lows for watch in by_low[low] if watch.scope.holds(key, siblings)]
+        found = [watch for low in lows for watch in by_low[low]]
+        return [watch for watch in found if watch.scope.is_whole or watch.scope.holds(key, siblings)]
 
 
 def _borders(key: bytes) -> Iterator[int]:

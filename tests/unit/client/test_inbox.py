@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvnode.client.inbox import Inbox
+from kvnode.client.inbox import Inbox, NewestInbox
 
 messages = st.lists(
     st.tuples(st.lists(st.tuples(st.sampled_from("abc"), st.integers()), max_size=4), st.integers(0, 9))
@@ -30,10 +30,30 @@ def test_a_message_without_items_pays_at_once() -> None:
     assert paid == [3]
 
 
+@given(messages, st.lists(st.booleans(), max_size=40))
+def test_each_message_pays_when_its_last_item_is_read(
+    sent: list[tuple[list[tuple[str, int]], int]], reads: list[bool]
+) -> None:
+    paid: list[int] = []
+    inbox: Inbox[tuple[str, int]] = Inbox(paid.append)
+    seen: list[tuple[str, int]] = []
+    todo = list(sent)
+    while todo or len(inbox):
+        if len(inbox) and (not todo or (reads and reads.pop())):
+            seen.append(inbox.take())
+        elif todo:
+            inbox.put(*todo.pop(0))
+        taken = sent[: len(sent) - len(todo)]
+        assert sum(paid) + inbox.held == sum(cost for _, cost in taken)
+        assert len(seen) + len(inbox) == sum(len(items) for items, _ in taken)
+    assert seen == [item for items, _ in sent for item in items]
+    assert inbox.held == 0
+
+
 @given(messages, st.integers(0, 20))
 def test_with_a_key_the_newest_of_each_waits(sent: list[tuple[list[tuple[str, int]], int]], read_early: int) -> None:
     paid: list[int] = []
-    inbox: Inbox[tuple[str, int]] = Inbox(paid.append, lambda item: None if item[0] == "c" else item[0])
+    inbox: NewestInbox[tuple[str, int]] = NewestInbox(paid.append, lambda item: None if item[0] == "c" else item[0])
     seen: list[tuple[str, int]] = []
     for items, cost in sent:
         inbox.put(items, cost)

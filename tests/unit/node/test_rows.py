@@ -82,13 +82,25 @@ def test_the_index_finds_exactly_the_watches_that_cover(scopes: list[Any], path:
     assert len(index) == 0
 
 
-def test_one_version_is_encoded_once() -> None:
-    encoder = RowEncoder(Holder(), lambda: 0)
+def test_a_row_without_its_value_is_made_once() -> None:
+    encoder = RowEncoder(Holder(), lambda: 0, values=False)
     siblings = (version(1, "v"),)
-    assert encoder.encode(b"k", siblings) is encoder.encode(b"k", siblings)
+    assert encoder.part(b"k", siblings)[0] is encoder.part(b"k", siblings)[0]
     for tick in range(1_000):
-        encoder.encode(b"k", (version(tick, "v"),))
+        encoder.part(b"k", (version(tick, "v"),))
     assert len(encoder._cache) <= 256
+
+
+@given(st.integers(1, 3), st.none() | st.sampled_from(["v", 3]), st.booleans(), st.booleans())
+def test_an_answer_to_a_get_is_the_row_or_none(count: int, value: object, current: bool, expires: bool) -> None:
+    holder = Holder()
+    holder.is_current = current
+    encoder = RowEncoder(holder, lambda: 100)
+    held = ordered([version(1, value, node=name, expiry=50 if expires else None) for name in "abc"[:count]])
+    got: Any = decode_answer(encoder.got(7, b"\x02x\0", held))
+    assert got.id == 7
+    assert got.row == (row_of(encoder, *held) if value is not None and not expires else None)
+    assert decode_answer(encoder.got(7, b"\x02x\0", ())) == p.Got(7, None)
 
 
 def test_expiry_is_decided_at_the_time_of_reading() -> None:

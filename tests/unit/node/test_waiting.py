@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
+
 from kvnode.core.effects import Wrote
 from kvnode.core.ticks import Dot
 from kvnode.node import acks
@@ -102,6 +104,17 @@ def test_time_outs_come_by_time_and_tell_who_is_missing() -> None:
     assert bench.log[2:] == [(1, "done")]
 
 
+def test_time_outs_of_all_lengths_come_in_their_order() -> None:
+    bench = Bench()
+    dues = [50, 10, 60, 20, 20, 70, 5, 65, 71]
+    bench.made(1, *(bench.write(at, due=due, level=PEER) for at, due in enumerate(dues)))
+    seen: list[int] = []
+    while (due := bench.waiting.next_due) is not None:
+        bench.waiting.expire(due)
+        seen += [dues[number] for number, _ in bench.log[len(seen) :]]
+    assert seen == sorted(dues)
+
+
 def test_a_failing_store_answers_those_who_need_it() -> None:
     bench = Bench()
     bench.made(1, bench.write(1), bench.write(2, level=acks.ALL), bench.write(3, level=PEER))
@@ -144,16 +157,17 @@ def test_the_end_tells_all() -> None:
     assert len(bench.waiting) == 0
 
 
-def test_what_is_left_of_answered_writes_is_bounded() -> None:
-    """One write that is due first keeps all others behind it in the heap, a disk that hangs all transactions."""
+@pytest.mark.parametrize("step", [1, -1], ids=["later and later", "sooner and sooner"])
+def test_what_is_left_of_answered_writes_is_bounded(step: int) -> None:
+    """One write that is due first keeps all others behind it, a disk that hangs all transactions."""
     bench = Bench()
     bench.made(1, bench.write(1, level=PEER, due=1))
     for number in range(10 * SLACK):
-        write = bench.write(2, due=2 + number)
+        write = bench.write(2, due=100_000 + step * number)
         bench.made(number + 2, write)
         bench.waiting.forget(write)
     assert len(bench.waiting) == 1
-    assert len(bench.waiting._times) <= SLACK + 4
+    assert len(bench.waiting._times) + len(bench.waiting._in_order) <= SLACK + 4
     assert len(bench.waiting._on_disk) <= SLACK + 4
     bench.waiting.expire(1)
     assert bench.log == [(1, "AckTimeoutb")]
