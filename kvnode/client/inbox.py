@@ -1,8 +1,8 @@
 """Items of a stream that wait to be read, and what each message of them has cost. Pure.
 
 A message costs credits, which go back to the node once all of its items have been read. In a :class:`NewestInbox` an
-item takes the place of one with the same key that waits: so what waits is bounded by the number of keys, and readers who
-are slow see the newest state of each instead of all that happened.
+item takes the place of one with the same key that waits: so what waits is bounded by the number of keys, and slow
+readers see the newest state of each instead of all that happened.
 """
 
 from __future__ import annotations
