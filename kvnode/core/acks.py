@@ -197,7 +197,8 @@ class Acks:
 
     def receive(self, link: Link, ack: AckState, now: Now) -> bool:
         """Take note of an acknowledgement; says whether it may let something be stripped or forgotten."""
-        known = (dict(link.base.map) if ack.as_digest else {}) | read_ranges(ack.known)
+        said = read_ranges(ack.known)
+        known = dict(link.base.map) | said if ack.as_digest else said
         if (ack.name, ack.session) == (self._state.name, self._state.session):
             return False
         lived = now.mono - max(ack.age_ms, 0)
@@ -216,7 +217,7 @@ class Acks:
         news = bool(changed) or new_marks != held.marks
         held.marks = new_marks
         if direct:
-            self._direct(link, held, changed, now)
+            self._direct(link, held, said, now)
         if not (news or fresh):
             return False
         self._adopt(ack.name, held)
@@ -240,13 +241,15 @@ class Acks:
         if held is not None:
             self.processes.lives(link.name, held, now.mono, now)
 
-    def _direct(self, link: Link, held: Held, changed: set[Incarnation], now: Now) -> None:
-        """The peer's own word: what it has need not be sent, and what it no longer hears itself must be relayed."""
+    def _direct(self, link: Link, held: Held, said: dict[Incarnation, Ticks], now: Now) -> None:
+        """The peer's own word: what it has need not be sent, and what it no longer hears itself must be relayed. (What
+        others say that it once said does not count: its machine may have been set back since, R9.)
+        """
         gone = link.linked_to(held.links)
         link.marks, link.durable = held.marks, held.known
         if link.est is not None:
-            for inc in changed:
-                link.est.union(inc, held.known[inc])
+            for inc, ticks in said.items():
+                link.est.union(inc, ticks)
         for process in sorted(gone):
             if (other := self.processes.find(process)) is not None:
                 self._tell(link, process[0], other, other.known.map, now)

@@ -158,6 +158,9 @@ def _many(seeds: range, config: Config, args: argparse.Namespace) -> int:
     if covered.missed and config == Config() and covered.seeds >= LONG:
         _say(f"BROKEN marks: {covered.seeds} seeds should take every rare branch, see kvnode/core/marks.py")
         return 1
+    if covered.idle and config == Config() and covered.seeds >= LONG:
+        _say(f"BROKEN faults: {covered.seeds} seeds should show all that faults do, see kvnode/testing/sim/happened.py")
+        return 1
     return 1 if failed else 0
 
 

@@ -13,6 +13,7 @@ from kvnode.core.replica import Replica
 from kvnode.core.ticks import Dot, is_volatile
 from kvnode.node.acks import parse_ack
 
+from . import happened
 from .ledger import Write
 from .watch import live_dots
 
@@ -86,6 +87,7 @@ def _note_write(
     world.ledger.record(write, over)
     world.log("wrote", process.label, str(change.path), str(dot), wrote.stamp)
     before[key] = (*(d for d in before[key] if d not in over), dot)
+    happened.wrote(world, process, str(change.path))
     world.watch.wrote(process, write, level)
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from kvnode.core.marks import ALL
 
+from . import happened
 from .clientsteps import STEPS
 from .run import Report
 
@@ -27,6 +28,8 @@ class Coverage:
         self.faults: Counter[str] = Counter()
         self.operations: Counter[str] = Counter()
         self.marks: Counter[str] = Counter()
+        self.happened: Counter[str] = Counter()
+        self.sizes: Counter[int] = Counter()
 
     def add(self, report: Report) -> None:
         """One more run."""
@@ -38,11 +41,18 @@ class Coverage:
         self.faults.update(report.plan.faults)
         self.operations.update({kind: count for kind, count in report.steps.items() if kind in STEPS})
         self.marks.update(report.marks)
+        self.happened.update(report.happened)
+        self.sizes[len(report.plan.hosts)] += 1
 
     @property
     def missed(self) -> list[str]:
         """Marks that no run hit."""
         return sorted(ALL - self.marks.keys())
+
+    @property
+    def idle(self) -> list[str]:
+        """What no fault did in any run."""
+        return sorted(happened.ALL - self.happened.keys())
 
     def lines(self, spent_s: float) -> list[str]:
         """For people: totals, and what that is per hour of `spent_s` seconds."""
@@ -60,7 +70,10 @@ class Coverage:
             f"{self.writes} writes in {spent_s:.0f} s",
             f"per hour: {per_hour}",
             f"operations: {_counts(self.operations)}",
+            f"nodes: {', '.join(f'{size} ({count})' for size, count in sorted(self.sizes.items()))}",
             f"faults: {_counts(self.faults)}",
+            f"what they did: {_counts(self.happened)}",
+            f"what they did not: {', '.join(self.idle) or 'none'}",
             f"marks: {_counts(self.marks)}",
             f"marks not hit: {', '.join(self.missed) or 'none'}",
         ]

@@ -148,6 +148,15 @@ def _rewind(draw: Draw) -> list[Step]:
     ]
 
 
+def _clone(draw: Draw) -> list[Step]:
+    """A store is copied and started a second time; then both write, also to one path."""
+    at, name, duration = draw.at(), draw.name(), draw.duration(8_000)
+    twin = Step(at, "clone", (name, duration, draw.name(), draw.name()))
+    first, last = draw.paths[0], draw.paths[-1]
+    where = [(f"{name}+", first), (name, first), (f"{name}+", last), (name, last)]
+    return [twin, *(Step(at + (i + 1) * duration // 6, "write", (*w, "disk")) for i, w in enumerate(where))]
+
+
 def _move(draw: Draw) -> list[Step]:
     name = draw.name()
     others = [n for n in draw.names if n != name]
@@ -222,7 +231,7 @@ FAULTS: Final[dict[str, Callable[[Draw], list[Step]]]] = {
     "rewind": _rewind,
     "wipe": _hosts("wipe", 3_000),
     "move": _move,
-    "clone": lambda d: [Step(d.at(), "clone", (d.name(), d.duration(8_000), d.name(), d.name()))],
+    "clone": _clone,
     "damage": lambda d: [Step(d.at(), "damage", (d.name(), d.rng.randint(0, 5), d.duration(1_000)))],
     "doubt": _hosts("doubt", 1_000),
     "retire": _retire,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 WALL_0: Final = 1_700_000_000_000
 _RETRY_MS: Final = 200
 """A store that failed is tried again after this time."""
+_REFUSED: Final = {"full": "commit refused by a full disk", "readonly": "commit refused by a read-only disk"}
 _BUSY: Final = 2_000
 """So many wake-ups of one process in one millisecond are a loop that never ends."""
 
@@ -51,6 +52,8 @@ class Host:
     """Why the store takes nothing for now: ``full``, ``io`` or ``readonly``."""
     reading_ms: int = 0
     """How long it takes to read one message."""
+    aged_ms: int = 0
+    """How many years had passed when its process ended, in milliseconds."""
     moves: int = 0
     """How often it got a new address."""
     release: int = 0
@@ -287,8 +290,7 @@ class Process:
             return
         disk = self.host.disk
         if self.host.failing:
-            if self.host.failing == "io":
-                disk.reach(self.rng.randint(0, len(disk.staged)))
+            self._fail(disk)
             self.world.after(_RETRY_MS, self._sync)
             return
         if self._inbox.until > self.world.now:
@@ -302,6 +304,17 @@ class Process:
         self.world.log("sync", self.label, token)
         self.world.watch.on_disk(self.host)
         self.feed(lambda replica, now: replica.persisted(token, now))
+
+    def _fail(self, disk: Disk) -> None:
+        """The disk takes nothing, or says so though some of it stands."""
+        happened, staged = self.world.happened, len(disk.staged)
+        if self.host.failing == "io":
+            reached = self.rng.randint(0, staged)
+            disk.reach(reached)
+            happened["commit failed at a sync"] += staged > 0
+            happened["commit failed at a sync and stood"] += reached > 0
+        else:
+            happened[_REFUSED[self.host.failing]] += staged > 0
 
     # -- waking ----------------------------------------------------------------------------------------------
 

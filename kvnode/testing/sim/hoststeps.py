@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from . import happened
 from .disk import Disk
 from .host import Host
 from .releases import TOO_NEW
@@ -28,11 +29,17 @@ def _reached(world: World, host: Host) -> int:
     return _rng(world, host, "crash").randint(0, staged) if staged and host.failing in ("", "io") else 0
 
 
+def _count_reached(world: World, host: Host) -> int:
+    reached = _reached(world, host)
+    world.happened["unsynced transactions survived a crash"] += reached > 0
+    return reached
+
+
 def _crash(world: World, label: str, down: int) -> None:
     """Host, how long it is down; part of what was not synced may have reached the disk."""
     host = world.running(label)
     if host is not None:
-        world.crash(host, _reached(world, host))
+        world.crash(host, _count_reached(world, host))
         world.start_later(host, down)
 
 
@@ -40,7 +47,7 @@ def _vanish(world: World, label: str, down: int) -> None:
     """Host, how long it is down: the power goes, and its peers hear nothing of the end of their links for a while."""
     host = world.running(label)
     if host is not None:
-        world.crash(host, _reached(world, host), silently=True)
+        world.crash(host, _count_reached(world, host), silently=True)
         world.start_later(host, down)
 
 
@@ -59,6 +66,7 @@ def _tear(world: World, label: str, down: int, how: str) -> None:
         return
     rng = _rng(world, host, "tear")
     host.disk.sync(rng.randint(0, max(len(host.disk.staged) - 1, 0)))
+    world.happened["bits flipped" if how == "flipped" else "transaction torn"] += bool(host.disk.staged)
     host.disk.tear(rng, flipped=how == "flipped")
     world.crash(host, 0)
     world.destroyed()
@@ -95,6 +103,7 @@ def _pause(world: World, label: str, duration: int) -> None:
     if process is None:
         return
     process.pause(duration)
+    happened.stood_still(world, duration)
     for conn, _ in process.links.values() if duration > _GIVEN_UP_MS else ():
         world.after(_GIVEN_UP_MS, conn.cut)
 
@@ -114,6 +123,7 @@ def _epoch(world: World, label: str, down: int, later: int) -> None:
     if host is not None:
         world.crash(host, _reached(world, host))
         world.set_clock(host, -world.wall())
+        world.happened["boot in 1970"] += 1
         world.start_later(host, down)
         world.after(down + later, world.set_clock, host, 0)
 
@@ -139,6 +149,7 @@ def _restore(world: World, label: str, down: int) -> None:
     """Host, how long it is down: it comes back with its backup."""
     host = world.hosts.get(label)
     if host is not None and host.backup is not None:
+        world.happened["store set back"] += host.disk.known != host.backup.known
         _replace_disk(world, host, Disk(host.backup))
         world.start_later(host, down)
 
@@ -147,6 +158,7 @@ def _wipe(world: World, label: str, down: int) -> None:
     """Host, how long it is down: it comes back under its name with an empty store."""
     host = world.hosts.get(label)
     if host is not None:
+        world.happened["store empty under an old name"] += bool(host.disk.rows)
         _replace_disk(world, host, Disk())
         world.start_later(host, down)
 
@@ -172,6 +184,7 @@ def _rewind(world: World, label: str) -> None:
     if host is None or host.snapshot is None or host.process is None:
         return
     snapshot, host.snapshot = host.snapshot, None
+    world.happened["machine's memory set back"] += snapshot.replica.known.map != host.process.replica.known.map
     _replace_disk(world, host, snapshot.disk)
     world.ledger.blur(snapshot.replica.state.counters)
     world.go_on(host, snapshot)
@@ -198,6 +211,7 @@ def _move(world: World, label: str, down: int, *peers: str) -> None:
     if host is not None:
         world.crash(host, len(host.disk.staged))
         host.moves += 1
+        world.happened["old name at a new address"] += 1
         for peer in peers:
             world.add_edge(label, peer)
         world.start_later(host, down)

@@ -27,6 +27,8 @@ def _bridge(world: World, duration: int, middle: str, *side: str) -> None:
     """For how long, the host that both sides still see, the hosts of one side."""
     inside = set(side)
     apart = [e for e in world.edges.values() if (e.a in inside) != (e.b in inside) and middle not in (e.a, e.b)]
+    seen = {({e.a, e.b} - {middle}) <= inside for e in world.edges.values() if middle in (e.a, e.b) and e.is_open}
+    world.happened["one host bridges two sides"] += bool(apart) and len(seen) == 2
     world.take_down([(e.a, e.b) for e in apart], duration)
 
 
@@ -83,6 +85,7 @@ def _twin(world: World, a: str, b: str) -> None:
 def _shatter(world: World, duration: int, *groups: str) -> None:
     """For how long, and the hosts of each part."""
     part = {label: i for i, group in enumerate(groups) for label in group.split(",")}
+    world.parts, world.parts_until, world.parts_wrote = part, world.now + duration, {}
     world.take_down([(e.a, e.b) for e in world.edges.values() if part.get(e.a) != part.get(e.b)], duration)
 
 

@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Final
 
 from kvnode.core.messages import Message
 
+from .releases import TOO_NEW
+
 if TYPE_CHECKING:
     from .host import Process
     from .world import World
 
 TIMEOUT_MS: Final = 4_000
 """A connection on which nothing comes through is given up after this time."""
+HALF: Final = 50
+_LATE_MS: Final = 2_000
 HALF_OPEN_MS: Final = 15_000
 """The end of a peer that vanished without a word is noticed after this time."""
 
@@ -72,10 +76,12 @@ class Wire:
 class Pipe:
     """One direction of a connection."""
 
-    __slots__ = ("flying", "heavy", "held", "last_due", "queue")
+    __slots__ = ("flying", "heavy", "held", "highest", "last_due", "queue")
 
     def __init__(self) -> None:
         self.last_due = 0
+        self.highest = -1
+        """The highest number that arrived."""
         self.flying = 0
         """Messages sent and not yet arrived or lost."""
         self.heavy = False
@@ -105,6 +111,10 @@ class Connection:
     def start(self, dialler: int) -> None:
         """Tell both ends, the one that accepted first or last."""
         order = (dialler, 1 - dialler) if self.rng.random() < 0.5 else (1 - dialler, dialler)
+        releases = {end.host.release for end in self.ends}
+        if self.world.plan.codec and len(releases) > 1:
+            refused = TOO_NEW in releases
+            self.world.happened["link refused by a newer release" if refused else "releases mixed on a link"] += 1
         for side in order:
             if self.open[side]:
                 self.ends[side].linked(self.ids[side], dialled=side == dialler)
@@ -121,10 +131,14 @@ class Connection:
         wire = Wire(seq, data, self._due(side, noise))
         if noise is not QUIET and self.rng.randrange(100) < noise.loss:
             self.world.log("lost", str(self), side, seq)
+            self.world.happened["message lost"] += 1
+            self.world.happened["message lost where half are"] += noise.loss == HALF
             self.world.after(TIMEOUT_MS, self.cut)
             self._landed(side)
             return
         if pipe.held or self.edge.blocked[side]:
+            where = "both directions" if self.edge.blocked[1 - side] else "one direction"
+            self.world.happened[f"message blocked in {where}"] += 1
             if not pipe.queue and not pipe.held:
                 self.world.after(TIMEOUT_MS, self._give_up, side)
             pipe.queue.append(wire)
@@ -132,6 +146,7 @@ class Connection:
         self._launch(side, wire)
         if noise is not QUIET and self.rng.randrange(100) < noise.repeat:
             pipe.flying += 1
+            self.world.happened["message repeated"] += 1
             self._launch(side, Wire(seq, data, wire.due + self.rng.randint(0, 50)))
 
     def _due(self, side: int, noise: Noise) -> int:
@@ -141,6 +156,8 @@ class Connection:
         if noise is not QUIET and self.rng.randrange(100) < noise.reorder:
             return self.world.now + delay + self.rng.randint(0, 40)
         pipe.last_due = max(pipe.last_due + reading, self.world.now + delay)
+        self.world.happened["message read slowly"] += reading > 0
+        self.world.happened["message late by seconds"] += self.edge.extra_ms[side] >= _LATE_MS
         return pipe.last_due
 
     def _launch(self, side: int, wire: Wire) -> None:
@@ -153,6 +170,8 @@ class Connection:
             return
         if self.open[1 - side]:
             self._landed(side)
+            self.world.happened["message overtaken"] += wire.seq < pipe.highest
+            pipe.highest = max(pipe.highest, wire.seq)
             self.ends[1 - side].receive(self.ids[1 - side], wire.seq, wire.data)
 
     def _landed(self, side: int) -> None:
@@ -160,6 +179,7 @@ class Connection:
         pipe.flying -= 1
         if pipe.heavy and not pipe.flying and self.open[side]:
             pipe.heavy = False
+            self.world.happened["sender waits for a slow reader"] += self.ends[1 - side].host.reading_ms > 0
             self.ends[side].drained(self.ids[side])
 
     def flush(self, side: int) -> None:
@@ -179,6 +199,7 @@ class Connection:
 
     def abandon(self, side: int) -> None:
         """One end vanishes and the other does not hear of it for long; what is under way still arrives there."""
+        self.world.happened["half-open link"] += 1
         self.open[side] = False
         self.breaking = True
         self.edge.conns.remove(self)
@@ -196,6 +217,7 @@ class Connection:
         self.breaking = True
         self.edge.conns.remove(self)
         self.world.log("cut", str(self))
+        self.world.happened["half-open link"] += late is not None
         slow = self.rng.randrange(2)
         for side in (0, 1):
             delay = late if late is not None and side == slow else self.rng.choice((0, 1, 20, 100))

@@ -26,8 +26,9 @@ _REST_FACTOR: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run showed. `trace` is empty unless asked for; `virtual_ms` is when the run ended; `marks` are the rare
-    branches of the core that it took, and `steps` the kinds of steps that were done, with how often.
+    """What a run showed. `trace` is empty unless asked for; `virtual_ms` is when the run ended. With how often: `marks`
+    are the rare branches of the core that it took, `steps` the kinds of steps that were done, `happened` is what faults
+    really did.
     """
 
     plan: Plan
@@ -39,6 +40,7 @@ class Report:
     marks: dict[str, int]
     sent: dict[str, int]
     steps: dict[str, int]
+    happened: dict[str, int]
     trace: tuple[str, ...] = ()
 
     @property
@@ -78,6 +80,7 @@ def run_plan(plan: Plan, *, keep_trace: bool = False, most_broken: int = MAX_BRO
         dict(sorted(hit.items())),
         dict(sorted(world.watch.sent_kinds.items())),
         dict(sorted(world.performed.items())),
+        dict(sorted((+world.happened).items())),
         tuple(world.trace or ()),
     )
 

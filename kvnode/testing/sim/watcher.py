@@ -57,8 +57,9 @@ class Watcher:
         """Whether the node is behind its marker, so that every change counts."""
         self._owed: dict[bytes, deque[frozenset[Dot]]] = {}
         """Changes that are yet to come."""
+        self._promises: deque[dict[bytes, frozenset[Dot]]] = deque()
         self._promised: dict[bytes, frozenset[Dot]] = {}
-        """What the node showed when the pass under way began."""
+        """What the node showed when the passes began whose beginning is yet to arrive, and the one under way."""
         self._told: dict[bytes, Reading] = {}
         self._past: dict[bytes, set[Dot]] = {}
 
@@ -94,7 +95,6 @@ class Watcher:
 
     def _open(self, stream: WatchStream, kind: int, context: Known | None) -> None:
         stream.begin(kind, context, "the node is behind" if kind == RESET else "")
-        self._promised = self._shown()
 
     def _shown(self) -> dict[bytes, frozenset[Dot]]:
         """What the node shows, but for what the clock decides."""
@@ -105,6 +105,7 @@ class Watcher:
         """The connection is gone, with what was under way."""
         self._connection += 1
         self._process = self._stream = None
+        self._promises.clear()
         self._promised.clear()
         self._owed.clear()
         self._live = False
@@ -148,6 +149,8 @@ class Watcher:
         payload = encode_part(message)
         self._arrives = max(self._arrives, self._world.now + self._rng.choice((0, 1, 10, 100)))
         self._world.at(self._arrives, self._receive, self._connection, payload)
+        if isinstance(message, Begin):
+            self._promises.append(self._shown())
         if isinstance(message, Begin) or (isinstance(message, Marker) and message.whole):
             self._live = isinstance(message, Marker)
             self._owed.clear()
@@ -163,6 +166,7 @@ class Watcher:
         again = False
         match message:
             case Begin():
+                self._promised = self._promises.popleft()
                 items = self._mirror.begin(message)
             case Rows(_, rows):
                 items = self._mirror.rows(rows)

@@ -14,6 +14,7 @@ from kvnode.core.limits import Limits
 from kvnode.core.messages import Message
 from kvnode.core.ticks import Dot
 
+from . import happened
 from .disk import Disk
 from .host import WALL_0, Host, Process, Snapshot
 from .ledger import Ledger
@@ -73,6 +74,12 @@ class World:
         self.events = 0
         self.performed: Counter[str] = Counter()
         """How often each kind of step was done."""
+        self.happened: Counter[str] = Counter()
+        """What faults really did, see happened.py."""
+        self.parts: dict[str, int] = {}
+        """The parts that a cluster is shattered into, until a time, and which of them wrote a path."""
+        self.parts_until = -1
+        self.parts_wrote: dict[str, set[int]] = {}
         self.values = 0
         self.healed = False
         self.brokens: list[Broken] = []
@@ -107,6 +114,7 @@ class World:
         self.watchers: Final[dict[int, Watcher]] = {}
         for a, b in plan.edges:
             self.add_edge(a, b)
+        happened.look_at_plan(self)
 
     # -- time ------------------------------------------------------------------------------------------------
 
@@ -316,8 +324,15 @@ class World:
         if host.process is not None:
             return
         self.log("start", host.label)
+        self._look_at_start(host)
         host.process = Process(self, host)
         self._dial_from(host)
+
+    def _look_at_start(self, host: Host) -> None:
+        if self.aged_ms > host.aged_ms:
+            self.happened["back after a year"] += 1
+        self.happened["retired and back"] += host.name in self.retired
+        self.happened["store in doubt"] += bool(host.disk.doubts)
 
     def _dial_from(self, host: Host) -> None:
         for edge in self.edges.values():
@@ -339,7 +354,9 @@ class World:
         if process is None:
             return
         self.log("crash", host.label, survive, len(host.disk.staged))
+        self.happened["transactions lost in a crash"] += survive < len(host.disk.staged)
         host.process = None
+        host.aged_ms = self.aged_ms
         host.disk.crash(survive)
         self.watch.on_disk(host)
         process.end(silently=silently)
@@ -357,6 +374,7 @@ class World:
     def set_clock(self, host: Host, offset_ms: int) -> None:
         """A host's clock is off by this much from now on."""
         host.clock_ms = offset_ms
+        happened.clock_set(self, offset_ms)
         self.max_clock_ms = max(self.max_clock_ms, offset_ms)
         if host.process is not None:
             self.watch.clock_stepped(host.process)

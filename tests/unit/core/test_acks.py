@@ -483,3 +483,19 @@ def test_a_lost_link_is_told_at_once() -> None:
     net.run(50)
     (held,) = net["B"].acks.processes.of("A")
     assert [name for name, _ in held.links] == ["B"]
+
+
+def test_what_others_relay_of_a_peer_says_nothing_of_what_it_needs() -> None:
+    """R9: its machine may have been set back since it said so. Its digest tells, and what it says on this link."""
+    net = Net("A", limits=Limits(chunk_bytes=1, window_bytes=1))
+    dots = [net.write("A", f"k{n}", n) for n in range(3)]
+    inc = dots[0].inc
+    other, peer_ = Stranger(net, "A", "X", session=5), Stranger(net, "A", "Y")
+    other.introduce()
+    net.hold("A", peer_.label)
+    peer_.send(Digest({inc: (1, 2)}, 0))
+    other.send(Ack((AckState("Y", peer_.session, 2, {inc: (2, dots[-1].tick + 1)}, (), ()),)))
+    peer_.send(Ack((AckState("Y", peer_.session, 3, {inc: (1, 2)}, (), ()),)))
+    net.release("A", peer_.label)
+    net.run(1_000)
+    assert {v.dot for m in peer_.took(Versions) for v in m.versions} >= set(dots)
