@@ -43,6 +43,7 @@ ALL: Final = frozenset(
         "old name at a new address",
         "back after a year",
         "retired and back",
+        "retired and back after a year",
         # Clocks.
         "clock a year ahead",
         "clock a year behind",

@@ -329,9 +329,10 @@ class World:
         self._dial_from(host)
 
     def _look_at_start(self, host: Host) -> None:
-        if self.aged_ms > host.aged_ms:
-            self.happened["back after a year"] += 1
-        self.happened["retired and back"] += host.name in self.retired
+        aged, retired = self.aged_ms > host.aged_ms, host.name in self.retired
+        self.happened["back after a year"] += aged
+        self.happened["retired and back"] += retired
+        self.happened["retired and back after a year"] += aged and retired
         self.happened["store in doubt"] += bool(host.disk.doubts)
 
     def _dial_from(self, host: Host) -> None:
