@@ -146,7 +146,9 @@ class Settle:
             link.walk = None
             if walk.again:
                 self.begin(link)
-            elif walk.whole:
+                return
+            link.doubted.clear()  # each was asked about, and is here by now if it counts
+            if walk.whole:
                 self.complete(link)
 
     def complete(self, link: Link) -> None:

@@ -81,6 +81,13 @@ def test_the_laws_hold_on_small_and_large_clusters(nodes: tuple[int, int]) -> No
         assert report.ok, _failure(report)
 
 
+def test_the_laws_hold_with_many_partial_replicas() -> None:
+    for seed in range(1, 4):
+        report = run(seed, Config(nodes=(4, 6), partial=60))
+        assert report.ok, _failure(report)
+        assert any(host.view for host in report.plan.hosts)
+
+
 def test_the_laws_hold_without_the_codec() -> None:
     for seed in range(1, 4):
         report = run(seed, Config(codec=False))

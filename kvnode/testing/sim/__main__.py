@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--operations", metavar="A..B", help="how many client operations (default: 15..90)")
     parser.add_argument("--faults", metavar="A..B", help="how many faults (default: 0..10)")
     parser.add_argument("--only", metavar="KIND,KIND", help=f"only these kinds of faults, of: {', '.join(FAULTS)}")
+    parser.add_argument("--partial", type=int, metavar="PERCENT", help="so many partial replicas (default: 8)")
     parser.add_argument("--no-codec", action="store_true", help="hand messages over as objects, not as bytes")
     parser.add_argument("--trace", action="store_true", help="print every event of the run")
     parser.add_argument("--hashes", action="store_true", help="only print each seed with the hash of its trace")
@@ -96,6 +97,7 @@ def _config(args: argparse.Namespace) -> Config:
         faults=_span(args.faults) if args.faults else default.faults,
         codec=not args.no_codec,
         only=only,
+        partial=default.partial if args.partial is None else args.partial,
     )
 
 
@@ -206,7 +208,9 @@ def _churn(cycles: int) -> int:
 
 def _options(args: argparse.Namespace) -> str:
     given = (
-        f" --{name} {value}" for name in ("nodes", "operations", "faults", "only") if (value := getattr(args, name))
+        f" --{name} {value}"
+        for name in ("nodes", "operations", "faults", "only", "partial")
+        if (value := getattr(args, name)) is not None
     )
     return "".join(given) + (" --no-codec" if args.no_codec else "")
 

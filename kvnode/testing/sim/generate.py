@@ -22,7 +22,7 @@ Span = tuple[int, int]
 @dataclass(frozen=True, slots=True)
 class Config:
     """What runs may be drawn: ranges are inclusive. `nodes` None: mostly 2 to 6, rarely up to 30. `only` restricts the
-    kinds of faults.
+    kinds of faults. `partial` is the chance of all but the first two nodes to be a partial replica, in percent.
     """
 
     nodes: Span | None = None
@@ -31,6 +31,7 @@ class Config:
     span_ms: int = 20_000
     codec: bool = True
     only: frozenset[str] | None = None
+    partial: int = 8
 
 
 def generate(seed: int, config: Config | None = None) -> Plan:
@@ -39,7 +40,7 @@ def generate(seed: int, config: Config | None = None) -> Plan:
     rng = Random(f"kvnode plan {seed}")
     names = [_name(i) for i in range(_size(rng, config))]
     edges = tuple(sorted(_edges(names, rng)))
-    hosts = tuple(_host(name, rng) for name in names)
+    hosts = tuple(_host(name, rng, config.partial / 100) for name in names)
     if not hang_together({h.name: h.view for h in hosts}, edges):
         hosts = tuple(replace(h, view=None) for h in hosts)  # a partial replica is no way through (R8)
     full = [h.name for h in hosts if h.view is None]
@@ -73,10 +74,10 @@ def _name(number: int) -> str:
     return chr(ord("A") + number) if number < 26 else f"N{number}"
 
 
-def _host(name: str, rng: Random) -> HostPlan:
+def _host(name: str, rng: Random, partly: float) -> HostPlan:
     clock = rng.choice((0, 0, rng.randint(-2000, 2000), rng.randint(-25_000, 25_000)))
     sync = rng.choice((1, 5, 5, 30, 200))
-    partial = name not in ("A", "B") and rng.random() < 0.08
+    partial = name not in ("A", "B") and rng.random() < partly
     release = rng.choice((0, 0, 0, 0, 0, 0, -1, 1))
     return HostPlan(name, clock, sync, (PARTIAL_PATTERN, "@.#") if partial else None, rng.random() < 0.8, release)
 

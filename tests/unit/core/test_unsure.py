@@ -50,6 +50,7 @@ def test_what_comes_late_beside_what_may_have_superseded_it_is_not_shown() -> No
     net.run(100)
     assert shown(net) == []
     assert net.values("P", "p.x") == ["newest"]
+    assert [link.doubted for link in net["P"].links.values()] == [set(), set()]
 
 
 @pytest.mark.parametrize("size", [10, 100_000], ids=["small", "too large for the answer"])
