@@ -86,9 +86,10 @@ class _Table:
         index = self.index
         items: list[Item] = []
         for v in versions:
-            at = index.setdefault(v.inc, len(index))
-            vector = {index.setdefault(inc, len(index)): tick for inc, tick in v.vector.items()} if v.vector else {}
-            items.append((at, v.tick, vector, v.body, v.sig))
+            at, extra = index.setdefault(v.inc, len(index)), v.extra
+            over = extra.vector
+            vector = {index.setdefault(inc, len(index)): tick for inc, tick in over.items()} if over else {}
+            items.append((at, v.tick, vector, v.body, extra.sig))
         return tuple(items)
 
     @property

@@ -81,27 +81,46 @@ def _exact(body: object) -> bytes:
     return bytes(out)
 
 
-class Version(msgspec.Struct, eq=False, gc=False):
-    """One version of one path. Immutable; equal if the dot is equal (rule: no dot names two changes).
+class Extra(msgspec.Struct, frozen=True, gc=False):
+    """What only some versions have; all others share :data:`PLAIN`.
 
     `vector` holds the highest tick at this path, per incarnation, that this version supersedes; its own dot is
     not repeated there. It may hold an earlier tick of its own incarnation only implicitly: an incarnation's
     writes at one path follow one another, so a dot covers all earlier ticks of its incarnation there.
 
-    `key` is the key of its path, `until` tells when its lease runs out (milliseconds since 1970 UTC; None without one).
-    A tree holds one of these a key: hence a struct, and one that the garbage collector need not look at.
+    `until` tells when its lease runs out (milliseconds since 1970 UTC; None without one).
+    """
+
+    vector: Mapping[Incarnation, int]
+    sig: bytes
+    kind: int
+    expiry: int | None
+    until: int | None
+
+
+PLAIN: Final = Extra(NO_VECTOR, b"", VALUE, None, None)
+
+
+def extra_of(vector: Mapping[Incarnation, int], sig: bytes, kind: int, expiry: int | None, until: int | None) -> Extra:
+    """What a version with these has: PLAIN, if it is a value and nothing else."""
+    if vector or sig or kind != VALUE or expiry is not None or until is not None:
+        return Extra(vector or NO_VECTOR, sig, kind, expiry, until)
+    return PLAIN
+
+
+class Version(msgspec.Struct, eq=False, gc=False):
+    """One version of one path. Immutable; equal if the dot is equal (rule: no dot names two changes).
+
+    `key` is the key of its path; what only some versions have is in `extra`. A tree holds one of these a key: hence a
+    struct, one with few fields, and one that the garbage collector need not look at.
     """
 
     inc: Incarnation
     tick: int
-    vector: Mapping[Incarnation, int]
     key: bytes
     body: bytes
-    sig: bytes
     stamp: int
-    kind: int
-    expiry: int | None
-    until: int | None = None
+    extra: Extra
 
     @classmethod
     def make(
@@ -112,7 +131,8 @@ class Version(msgspec.Struct, eq=False, gc=False):
         if key is None:
             key = path_key(body.path)
         encoded = _exact(body)
-        return cls(inc, tick, vector, key, encoded, sig, body.stamp, body.kind, body.expiry, _until(body))
+        extra = extra_of(vector, sig, body.kind, body.expiry, _until(body))
+        return cls(inc, tick, key, encoded, body.stamp, extra)
 
     @classmethod
     def written(
@@ -123,7 +143,7 @@ class Version(msgspec.Struct, eq=False, gc=False):
         kind, raw = (TOMBSTONE, NIL) if value is None else (VALUE, msgspec.Raw(value))
         body = _exact((change.path, stamp, kind, raw, change.author, change.principal, expiry, lease))
         until = None if lease is None else wall_ms(stamp) + lease.ttl_ms
-        return cls(dot.inc, dot.tick, vector, key, body, b"", stamp, kind, expiry, until)
+        return cls(dot.inc, dot.tick, key, body, stamp, extra_of(vector, b"", kind, expiry, until))
 
     @classmethod
     def received(
@@ -136,8 +156,8 @@ class Version(msgspec.Struct, eq=False, gc=False):
         if not 0 < tick <= MAX_TICK or (vector and not 0 < min(vector.values()) <= max(vector.values()) <= MAX_TICK):
             raise ValueError(f"{inc}:{tick} has a number out of bounds")
         until = None if head.lease is None else _until(head)
-        key = checked_key(head.path)
-        return cls(inc, tick, vector or NO_VECTOR, key, body, sig, head.stamp, head.kind, head.expiry, until)
+        extra = extra_of(vector, sig, head.kind, head.expiry, until)
+        return cls(inc, tick, checked_key(head.path), body, head.stamp, extra)
 
     @property
     def dot(self) -> Dot:
@@ -150,35 +170,63 @@ class Version(msgspec.Struct, eq=False, gc=False):
         return _decode_body(self.body)
 
     @property
+    def vector(self) -> Mapping[Incarnation, int]:
+        """See :class:`Extra`, as for those that follow."""
+        return self.extra.vector
+
+    @property
+    def sig(self) -> bytes:
+        """The signature, or nothing."""
+        return self.extra.sig
+
+    @property
+    def kind(self) -> int:
+        """VALUE or TOMBSTONE, or what a later release adds."""
+        return self.extra.kind
+
+    @property
+    def expiry(self) -> int | None:
+        """When it expires, in milliseconds since 1970 UTC."""
+        return self.extra.expiry
+
+    @property
+    def until(self) -> int | None:
+        """When its lease runs out, likewise."""
+        return self.extra.until
+
+    @property
     def is_tombstone(self) -> bool:
         """Whether this is a delete."""
-        return self.kind != VALUE
+        return self.extra.kind != VALUE
 
     def is_gone(self, now_ms: int) -> bool:
         """Whether it reads as deleted: a tombstone, or expired."""
-        return self.kind != VALUE or (self.expiry is not None and self.expiry <= now_ms)
+        extra = self.extra
+        return extra is not PLAIN and (extra.kind != VALUE or (extra.expiry is not None and extra.expiry <= now_ms))
 
     def is_stale(self, now_ms: int) -> bool:
         """Whether its lease has run out."""
-        return self.until is not None and self.until <= now_ms
+        until = self.extra.until
+        return until is not None and until <= now_ms
 
     def covers(self, other: Version) -> bool:
         """Whether this version is, or supersedes, the other one of the same path."""
         if other.inc == self.inc:
             return other.tick <= self.tick
-        if not self.vector:
-            return False
-        return other.tick <= self.vector.get(other.inc, 0)
+        return other.tick <= self.extra.vector.get(other.inc, 0)
 
     def replaces(self, other: Version) -> bool:
         """Whether this version supersedes the other one of the same path, which does not cover it."""
         if other.inc == self.inc:
             return other.tick < self.tick
-        return other.tick <= self.vector.get(other.inc, 0) and self.tick > other.vector.get(self.inc, 0)
+        return other.tick <= self.extra.vector.get(other.inc, 0) and self.tick > other.extra.vector.get(self.inc, 0)
 
     def stripped(self) -> Version:
         """The same version without its vector, once it is stable."""
-        return msgspec.structs.replace(self, vector=NO_VECTOR)
+        extra = self.extra
+        return msgspec.structs.replace(
+            self, extra=extra_of(NO_VECTOR, extra.sig, extra.kind, extra.expiry, extra.until)
+        )
 
     @property
     def order(self) -> tuple[int, str, int]:
@@ -221,7 +269,7 @@ def run_of(versions: Sequence[Version]) -> Run | None:
     inc, first = versions[0].inc, versions[0].tick
     tick = first
     for version in versions:
-        if version.tick != tick or version.inc != inc or version.vector:
+        if version.tick != tick or version.inc != inc or version.extra.vector:
             return None
         tick += 1
     return inc, first, tick - 1
@@ -292,7 +340,8 @@ def encode_record(siblings: Siblings) -> bytes:
 
 def encode_one(version: Version) -> bytes:
     """The same for a version that stands alone."""
-    return _encode([(version.inc, version.tick, version.vector, version.body, version.sig)])
+    extra = version.extra
+    return _encode([(version.inc, version.tick, extra.vector, version.body, extra.sig)])
 
 
 def decode_record(record: bytes) -> Siblings:

@@ -77,11 +77,11 @@ class Intake:
             self._sync.taint(link, (inc,))
             return False
         self._identity.claimed(inc, tick, now)
-        for other, highest in version.vector.items():
+        for other, highest in version.extra.vector.items():
             self._identity.claimed(other, highest, now)
         self._observe(version, now)
         state.add(version.key, version)
-        if version.vector:
+        if version.extra.vector:
             self._learn_superseded(link, version)
         new.append(version)
         return True

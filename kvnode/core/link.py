@@ -174,9 +174,7 @@ class Link:
         """The peer has this version, or gets it now; so it knows the dots that its vector names, too."""
         if self.est is not None:
             self.est.add(version.inc, version.tick)
-            if not version.vector:
-                return
-            for inc, tick in version.vector.items():
+            for inc, tick in version.extra.vector.items():
                 self.est.add(inc, tick)
 
     def have_now(self, versions: Sequence[Version], run: Run | None) -> None:

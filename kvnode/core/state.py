@@ -15,7 +15,7 @@ import msgspec
 from . import marks, system
 from .appointments import Appointments
 from .effects import Close, Deliver, Effect, LinkId, Loaded, Notify, Now, Persist, Report, Send
-from .entry import VALUE, Siblings, Version, encode_one, encode_record, fingerprint, merge
+from .entry import PLAIN, VALUE, Siblings, Version, encode_one, encode_record, fingerprint, merge
 from .history import Recorder
 from .limits import Limits
 from .loading import DOUBTED_META, MARKS_META, load
@@ -135,7 +135,7 @@ class State:
             self._notes.append(Notify(key, (new,)))
 
     def _unindex(self, key: bytes, version: Version) -> None:
-        if version.kind != VALUE:
+        if version.extra.kind != VALUE:
             self.tombstones -= 1
         places = self.live.get(version.inc)
         if places is not None:
@@ -149,14 +149,17 @@ class State:
         if places is None:
             places = self.live[version.inc] = Places()
         places.set(version.tick, key)
-        if version.kind != VALUE:
+        extra = version.extra
+        if extra is PLAIN:
+            return
+        if extra.kind != VALUE:
             self.tombstones += 1
             self.unsettled[key] = None
-        elif version.vector:
+        elif extra.vector:
             self.unsettled[key] = None
-        if version.expiry is not None:
+        if extra.expiry is not None:
             self.unsettled[key] = None
-            self._expiries.expect(version.expiry, key)
+            self._expiries.expect(extra.expiry, key)
 
     def add(self, key: bytes, version: Version) -> bool:
         """Merge a version whose dot is new here; says whether it is now a sibling."""

@@ -47,7 +47,7 @@ def entry_print(siblings: Siblings) -> int:
 
 def one_print(version: Version) -> int:
     """The fingerprint of an entry with one version."""
-    return fingerprint(version) if version.kind == VALUE else 0
+    return fingerprint(version) if version.extra.kind == VALUE else 0
 
 
 class _Chunk:

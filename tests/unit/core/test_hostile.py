@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from kvnode.codec import peer
-from kvnode.core.entry import Version
+from kvnode.core.entry import Version, extra_of
 from kvnode.core.messages import Ack, Check, Digest, End, Message, PathTell, Versions
 from kvnode.core.path import Path
 from kvnode.core.stamp import MAX_STAMP, stamp_of
@@ -25,13 +25,10 @@ def wire_version(path: tuple[Any, ...] = ("x",), **changed: Any) -> Version:
     return Version(
         changed.get("inc", Z),
         changed.get("tick", 1),
-        changed.get("vector", {}),
         Path(path).key,
         encoded,
-        b"",
         body["stamp"],
-        body["kind"],
-        body["expiry"],
+        extra_of(changed.get("vector", {}), b"", body["kind"], body["expiry"], None),
     )
 
 

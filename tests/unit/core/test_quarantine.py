@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvnode.core.entry import NO_VECTOR, Version
+from kvnode.core.entry import Version
 from kvnode.core.limits import Limits
 from kvnode.core.quarantine import Quarantine, Quarantined
 from kvnode.core.ticks import Dot, volatile_twin
@@ -87,7 +87,7 @@ def test_what_is_volatile_is_not_stored() -> None:
     durable = version("x", 1, 1)
     quarantine = Quarantine(10, 10_000)
     quarantine.add(
-        Version(volatile_twin(Z), 1, NO_VECTOR, durable.key, durable.body, b"", durable.stamp, durable.kind, None),
+        Version(volatile_twin(Z), 1, durable.key, durable.body, durable.stamp, durable.extra),
         "",
         1,
     )
