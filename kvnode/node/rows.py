@@ -10,7 +10,7 @@ import msgspec
 from kvnode.client.protocol import CONFLICT, CUT, EXPIRED, KEYS, STALE, Got
 from kvnode.client.wire import encode_part
 from kvnode.codec.values import ValueCodecError, pack, unpack
-from kvnode.core.entry import NIL, VALUE, Siblings, Version
+from kvnode.core.entry import NIL, PLAIN, VALUE, Siblings, Version
 from kvnode.core.path import Path, Pattern, key_range_end, path_key
 from kvnode.core.policy import Policy, in_conflict, live, read
 from kvnode.core.ticks import Known
@@ -95,13 +95,13 @@ class RowEncoder:
 
     def reads(self, siblings: Siblings) -> bool:
         """Whether there is a value now."""
-        if len(siblings) == 1 and siblings[0].kind == VALUE and siblings[0].expiry is None:
+        if len(siblings) == 1 and siblings[0].extra is PLAIN:
             return True
         return bool(self.live_dots(siblings))
 
     def live_dots(self, siblings: Siblings) -> Sequence[tuple[str, int]]:
         """The dots that hold a value now."""
-        if len(siblings) == 1 and siblings[0].kind == VALUE and siblings[0].expiry is None:
+        if len(siblings) == 1 and siblings[0].extra is PLAIN:
             return ((siblings[0].inc, siblings[0].tick),)
         now = self._wall_ms()
         return [(v.inc, v.tick) for v in siblings if not v.is_gone(now)]
@@ -111,7 +111,7 @@ class RowEncoder:
         if not siblings:
             return encode_part((_GOT, id, None))
         version = siblings[0]
-        if len(siblings) == 1 and version.kind == VALUE and self._is_plain(version):
+        if len(siblings) == 1 and version.extra.kind == VALUE and self._is_plain(version):
             return encode_part((_GOT, id, (((version.inc, version.tick, msgspec.Raw(version.body)),), 1)))
         if not self.reads(siblings):
             return encode_part((_GOT, id, None))
@@ -119,7 +119,9 @@ class RowEncoder:
 
     def _is_plain(self, version: Version) -> bool:
         """Whether the only version of an entry reads the same at any time."""
-        return version.expiry is None and version.until is None and self._replica.is_current
+        extra = version.extra
+        lasts = extra is PLAIN or (extra.expiry is None and extra.until is None)
+        return lasts and self._replica.is_current
 
     def encode(self, key: bytes, siblings: Siblings) -> bytes:
         """The encoded row of an entry."""
@@ -135,7 +137,7 @@ class RowEncoder:
             return row, len(row)
         version = siblings[0]
         body = version.body
-        live = 1 if version.kind == VALUE else 0
+        live = 1 if version.extra.kind == VALUE else 0
         return (((version.inc, version.tick, msgspec.Raw(body)),), live), len(body) + ROW_BYTES
 
     def _without_value(self, siblings: Siblings) -> msgspec.Raw:
@@ -144,7 +146,7 @@ class RowEncoder:
             return found[1]
         version = siblings[0]
         sib = (version.inc, version.tick, msgspec.Raw(_without_value(version)))
-        row = msgspec.Raw(encode_part(((sib,), int(version.kind == VALUE), KEYS)))
+        row = msgspec.Raw(encode_part(((sib,), int(version.extra.kind == VALUE), KEYS)))
         if len(self._cache) >= CACHED_ROWS:
             self._cache.clear()
         self._cache[id(siblings)] = (siblings, row)
