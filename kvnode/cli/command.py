@@ -83,12 +83,6 @@ def common_options(hidden: bool) -> list[click.Parameter]:
 # -- commands ------------------------------------------------------------------------------------------------
 
 _NUMBER: Final = re.compile(r"-[0-9.]")
-_SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-
-
-def _with_settings(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """A command has them by itself: the library makes its help option once, also where it is called without `kv`."""
-    return kwargs | {"context_settings": _SETTINGS | (kwargs.get("context_settings") or {})}
 
 
 class _Parser(_OptionParser):
@@ -105,7 +99,7 @@ class KvCommand(click.Command):
     """A command with the global options and with examples in its help."""
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), local: bool = False, **kwargs: Any) -> None:
-        super().__init__(*args, **_with_settings(kwargs))
+        super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
         self.params = [*self.params, *common_options(hidden=local)]
 
@@ -146,7 +140,7 @@ class KvGroup(click.Group):
         self, *args: Any, lazy: Mapping[str, Lazy] | None = None, examples: Sequence[str] = (), **kwargs: Any
     ) -> None:
         kwargs.setdefault("no_args_is_help", False)
-        super().__init__(*args, **_with_settings(kwargs))
+        super().__init__(*args, **kwargs)
         self.lazy = dict(lazy or {})
         self.examples = tuple(examples)
         self.params = [*self.params, *common_options(hidden=False)]

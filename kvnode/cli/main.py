@@ -158,6 +158,7 @@ def root() -> KvGroup:
                 help="Print the version and exit.",
             )
         ],
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         examples=(
             "kv set home.attic.temp 21.5",
             "kv get home.attic.temp",

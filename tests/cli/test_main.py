@@ -74,14 +74,6 @@ def test_help(kv: Kv, words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
-def test_help_is_the_same_whoever_asks_first(words: tuple[str, ...]) -> None:
-    command = _command(words)
-    option = command.get_help_option(click.Context(command, **command.context_settings))
-    assert option is not None
-    assert sorted(option.opts) == ["--help", "-h"]
-
-
-@pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_every_option_is_explained(words: tuple[str, ...]) -> None:
     for param in _command(words).params:
         if isinstance(param, click.Option):

@@ -27,7 +27,8 @@ def anyio_backend() -> str:
 
 
 async def invoke(*args: str) -> Any:
-    return await agent.main(args, "kv agent", standalone_mode=False)
+    # With the names that kv has: asyncclick makes a command's help option once, for whoever asks first.
+    return await agent.main(args, "kv agent", standalone_mode=False, help_option_names=["-h", "--help"])
 
 
 def test_the_registry_finds_our_own(monkeypatch: pytest.MonkeyPatch):
