@@ -18,8 +18,8 @@ from tests.support.replicas import WALL, enc
 COUNT = 4_000
 BATCH = 200
 MOST_BYTES = 450
-"""About 425 are needed. They were 500 to 750 when live dots were in a table, all versions had all fields, and one that came
-from a peer had a key of its own.
+"""About 425 are needed. They were 500 to 750 when live dots were in a table, all versions had all fields, and one that
+came from a peer had a key of its own.
 """
 NOW = Now(0, WALL)
 VALUE = enc("x" * 100)
