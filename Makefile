@@ -13,10 +13,10 @@ MINUTES ?= 5
 ROUNDS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim torture damage soak bench bench-quick lint types contracts reference picture docs build clean install dev
+.PHONY: help demo test test-compiled sim torture damage soak bench bench-quick bench-compiled lint types contracts reference picture docs build clean install dev
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(RUN) ## build the virtual environment .venv with kv and the agents in it
 
@@ -52,6 +52,9 @@ test: $(DEV) ## all tests; those against a real counterpart only where it is ins
 	echo "make: the tests against these Debian packages are left out, as they are missing:$$missing"; \
 	exec $(BIN)/pytest -m "$${without# and }"
 
+test-compiled: $(DEV) ## the tests of what is compiled, against the compiled modules
+	@$(BIN)/python -m bench.compiled -m pytest -q tests/unit/core tests/unit/codec tests/property tests/contract tests/sim
+
 sim: $(DEV) ## simulate random clusters, SEEDS=1..100, and check all laws
 	@$(BIN)/python -m kvnode.testing.sim --seeds $(SEEDS)
 
@@ -69,6 +72,9 @@ bench: $(BENCH) ## measure side by side with redis, nats, etcd, mosquitto, where
 
 bench-quick: $(BENCH) ## the same in one short round
 	@$(BIN)/python -m bench --quick $(ARGS)
+
+bench-compiled: $(BENCH) $(DEV) ## bench, with kvnode compiled by mypyc; needs gcc and Python's headers
+	@$(BIN)/python -m bench.compiled -m bench $(ARGS)
 
 lint: $(DEV) ## style and likely bugs
 	@$(BIN)/ruff check .

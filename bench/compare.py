@@ -18,7 +18,7 @@ import msgspec
 
 from bench.cluster import Cluster, running
 from bench.stages import Stage
-from kvnode.data.versions import installed_version
+from kvnode.data.versions import software
 from kvnode.testing.bench.measures import Sizes
 from kvnode.testing.bench.timing import Sample
 
@@ -80,7 +80,7 @@ async def _stage(system: type[Cluster], stage: Stage, sizes: Sizes, into: dict[s
 def _conditions(sizes: Sizes, rounds: int, seed: int) -> dict[str, str]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "kvnode": installed_version(),
+        "kvnode": software(),
         "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
         "connections": "plain TCP on loopback, all processes on one machine",

@@ -136,9 +136,9 @@ def _plugins() -> dict[str, _Plugin]:
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
-    from kvnode.data.versions import installed_version
+    from kvnode.data.versions import software
 
-    click.echo(f"kvnode {installed_version()}")
+    click.echo(f"kvnode {software()}")
     raise click.exceptions.Exit(0)
 
 
@@ -155,7 +155,7 @@ def root() -> KvGroup:
                 is_eager=True,
                 expose_value=False,
                 callback=_print_version,
-                help="Print the version and exit.",
+                help="Print the version, and whether it is compiled, and exit.",
             )
         ],
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -1,4 +1,4 @@
-"""Which version of kvnode this is."""
+"""Which version of kvnode this is, and in which form."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
+from importlib.machinery import PathFinder
 from typing import Final
 
 UNKNOWN = "unknown (not installed)"
@@ -36,3 +37,16 @@ def _named() -> Iterator[str]:
             for name in os.listdir(place or os.curdir):
                 if match := _FOLDER.fullmatch(name):
                     yield match[1]
+
+
+@cache
+def is_compiled() -> bool:
+    """Whether the hot modules are machine code, made by mypyc; else all of it is interpreted (see hatch_build.py)."""
+    core = os.path.join(os.path.dirname(os.path.dirname(__file__)), "core")
+    spec = PathFinder.find_spec("replica", [core])  # without importing anything
+    return spec is not None and spec.origin is not None and not spec.origin.endswith(".py")
+
+
+def software() -> str:
+    """Version and form, for people: ``0.2.0`` or ``0.2.0, compiled``."""
+    return installed_version() + (", compiled" if is_compiled() else "")

@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from kvnode.data.redact import Redactor, is_secret_name, secret_keys
 from kvnode.data.schemas import read_schema
-from kvnode.data.versions import installed_version
+from kvnode.data.versions import installed_version, is_compiled
 from kvnode.store.base import StoreError
 from kvnode.store.lock import FileLock
 from kvnode.store.sqlite import FILE_NAME
@@ -153,6 +153,7 @@ def about() -> dict[str, Any]:
     """Versions and platform. Of the environment only the names of our own variables."""
     return {
         "kvnode": installed_version(),
+        "compiled": is_compiled(),
         "python": sys.version,
         "platform": platform.platform(),
         "machine": platform.machine(),

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from kvnode.core.replica import Replica
 from kvnode.core.ticks import Known, is_volatile
+from kvnode.data.versions import is_compiled
 
 from .reports import Reports
 from .writer import Writer
@@ -39,6 +40,7 @@ def status_of(replica: Replica, store: Writer, reports: Reports, peers: Sequence
         "session": f"{replica.session:016x}",
         "incarnation": state.inc,
         "software": software_of(replica.features),
+        "compiled": is_compiled(),
         "cluster": replica.cluster,
         "current": replica.is_current,
         "peers": rows,

@@ -1,4 +1,4 @@
-"""The version of the installed package, by the name of its folder or, where there is none, by its metadata."""
+"""The version of the installed package, by the name of its folder or, where there is none, by its metadata; its form."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import kvnode.core.replica
+from kvnode.data import versions
 from kvnode.data.versions import installed_version
 
 asked = installed_version.__wrapped__
@@ -28,3 +30,14 @@ def test_the_folder_that_comes_first_counts(tmp_path: Path, monkeypatch: pytest.
 def test_without_a_folder_the_metadata_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kvnode.data.versions._named", lambda: iter(()))
     assert asked() == version("kvnode")
+
+
+def test_compiled_is_what_is_imported_as_an_extension_module() -> None:
+    assert versions.is_compiled() == (Path(kvnode.core.replica.__file__).suffix != ".py")
+
+
+@pytest.mark.parametrize(("compiled", "told"), [(False, "1.2"), (True, "1.2, compiled")])
+def test_people_are_told_version_and_form(monkeypatch: pytest.MonkeyPatch, compiled: bool, told: str) -> None:
+    monkeypatch.setattr(versions, "installed_version", lambda: "1.2")
+    monkeypatch.setattr(versions, "is_compiled", lambda: compiled)
+    assert versions.software() == told
