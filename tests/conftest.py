@@ -1,4 +1,4 @@
-"""What all tests share: the async backends, and the profiles of hypothesis."""
+"""What all tests share: the async backends, the profiles of hypothesis, what is not for a compiled kvnode."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from kvnode.data.versions import is_compiled, software
 
 # `ci` is the default and repeatable; `long` looks for what is new: HYPOTHESIS_PROFILE=long make test
 settings.register_profile(
@@ -26,3 +28,18 @@ BACKENDS = [
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """Every test that is marked `anyio` runs on each of these."""
     return request.param
+
+
+def pytest_report_header() -> str:
+    """Which kvnode is tested."""
+    return f"kvnode {software()}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Against compiled modules those without the marker `interpreted` run; the others are counted as deselected."""
+    if not is_compiled():
+        return
+    left_out = [item for item in items if item.get_closest_marker("interpreted")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]

@@ -129,7 +129,8 @@ class RowEncoder:
 
     def part(self, key: bytes, siblings: Siblings) -> tuple[Any, int]:
         """The row of an entry, to be encoded as a part of a message, and how many bytes it takes, about."""
-        if len(siblings) != 1 or not self._is_plain(siblings[0]):
+        count = len(siblings)  # not in the condition: mypyc would then take the tuple apart and make another one
+        if count != 1 or not self._is_plain(siblings[0]):
             row = msgspec.Raw(self._encode_any(key, siblings))
             return row, len(row)
         if not self._values:

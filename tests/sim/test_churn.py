@@ -16,6 +16,7 @@ def test_nothing_grows() -> None:
     assert done.most.tombstones > 0
 
 
+@pytest.mark.interpreted
 def test_what_grows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Forget, "is_stable", lambda self, version: False)
     with pytest.raises(AssertionError, match="still keeps"):

@@ -20,6 +20,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "explanation" / "planted-bugs.md"
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 
 
+@pytest.mark.interpreted
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_the_simulation_catches(mutant: Mutant) -> None:
@@ -69,6 +70,7 @@ def test_what_does_not_fit_is_not_planted(patch: Patch, says: str) -> None:
     assert vars(state)["merge"] is before
 
 
+@pytest.mark.interpreted
 def test_the_code_is_as_before_afterwards() -> None:
     before, method = vars(state)["merge"], Forget.is_stable
     with planted(BY_NAME["merge-by-arrival"].patches + BY_NAME["stripped-too-early"].patches) as outcome:
@@ -92,6 +94,7 @@ def test_a_mutant_that_fails_by_itself_is_not_caught() -> None:
         catch(Mutant("slip", (Patch(state, "merge", merge),), BY_NAME["merge-by-arrival"].runs))
 
 
+@pytest.mark.interpreted
 def test_a_run_that_breaks_laws_anyhow_is_no_evidence() -> None:
     def broken() -> list[tuple[str, str]]:
         run(1)
@@ -100,6 +103,7 @@ def test_a_run_that_breaks_laws_anyhow_is_no_evidence() -> None:
     assert catch(Mutant("innocent", BY_NAME["stripped-too-early"].patches, [Run("run", broken)])).law is None
 
 
+@pytest.mark.interpreted
 def test_a_checker_that_relies_on_replaced_code_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def hit(name: str) -> None:
         """Does nothing."""
@@ -119,6 +123,7 @@ def test_a_checker_that_relies_on_replaced_code_is_noticed(monkeypatch: pytest.M
 # -- the command -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.interpreted
 def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--mutants", "acknowledged-before-persist"]) == 0
     head, row, total = capsys.readouterr().out.splitlines()

@@ -140,6 +140,7 @@ def test_a_change_that_is_not_told_is_noticed(monkeypatch: pytest.MonkeyPatch) -
     _breaks("was told")
 
 
+@pytest.mark.interpreted
 def test_a_marker_before_its_time_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WatchStream, "_send_rows", lambda self, rows, emit: len(list(rows)))
     _breaks("got a marker before")

@@ -16,7 +16,11 @@ def test_every_trace_has_its_scenario() -> None:
     assert len(FILES) >= 12
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(f, marks=[pytest.mark.interpreted] * ("snapshot" in f.read_text(encoding="utf-8"))) for f in FILES],
+    ids=[f.stem for f in FILES],
+)
 def test_trace(file: Path) -> None:
     assert play(file.read_text(encoding="utf-8")) is None
 

@@ -48,6 +48,7 @@ def test_the_laws_hold_on_many_seeds(number: int) -> None:
         assert report.ok, _failure(report)
 
 
+@pytest.mark.interpreted
 @pytest.mark.timeout(300)
 def test_the_laws_hold_and_every_rare_branch_is_taken() -> None:
     """The first seeds, the plans and the scenarios together."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from kvnode.data.versions import is_compiled
+
 from . import happened
 from .disk import Disk
 from .host import Host
@@ -172,9 +174,11 @@ def _replace_disk(world: World, host: Host, disk: Disk) -> None:
 
 
 def _snapshot(world: World, label: str) -> None:
-    """Host: a virtual machine, whose memory and disk are copied while it runs."""
+    """Host: a virtual machine, whose memory and disk are copied while it runs. Compiled objects cannot be copied: there
+    it does nothing, nor does :func:`_rewind`.
+    """
     host = world.running(label)
-    if host is not None and host.process is not None:
+    if host is not None and host.process is not None and not is_compiled():
         host.snapshot = host.process.snapshot()
 
 

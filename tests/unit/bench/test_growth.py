@@ -80,6 +80,7 @@ def test_after_a_cut_each_update_crosses_few_links() -> None:
     assert row.heal_ms > 0
 
 
+@pytest.mark.interpreted
 def test_leaves_hear_less_where_acknowledgements_are_kept_from_them() -> None:
     told = Acks._tell
     heard = [filtered.measure(7, variant).heard_pairs_per_leaf for variant in filtered.VARIANTS]

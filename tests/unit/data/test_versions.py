@@ -1,4 +1,4 @@
-"""The version of the installed package, by the name of its folder or, where there is none, by its metadata; its form."""
+"""The version of the installed package, by the name of its folder or else by its metadata; and its form."""
 
 from __future__ import annotations
 

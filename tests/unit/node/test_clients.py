@@ -172,6 +172,7 @@ async def test_a_stream_sends_no_more_than_its_credits() -> None:
         assert isinstance(await client.ask(p.Ping(9)), p.Pong)
 
 
+@pytest.mark.interpreted
 async def test_a_watch_without_credits_gets_a_gap_when_it_has_them_again() -> None:
     async with raw_client() as (node, _, client):
         watch = await client.ask(p.Watch(1, ("x",), None, None, False, 1))
