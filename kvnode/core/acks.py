@@ -78,8 +78,10 @@ class Acks:
         for link in self._links.values():
             if not link.introduced:
                 continue
-            telling = link.tell.setdefault(key, Telling(set()))
-            if telling.changed is not None:
+            telling = link.tell.get(key)
+            if telling is None:
+                link.tell[key] = Telling(set(changed))
+            elif telling.changed is not None:
                 telling.changed |= changed
             self._due(link, now, self._own_delay(link))
 

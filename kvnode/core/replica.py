@@ -25,7 +25,7 @@ from .intake import Intake
 from .limits import Limits
 from .link import Link
 from .messages import PROTOCOL_MAX, PROTOCOL_MIN, Event, Hello, Message
-from .path import Path, Pattern
+from .path import Path, Pattern, path_key
 from .policy import Policy
 from .settle import Settle
 from .state import State
@@ -166,7 +166,7 @@ class Replica:
         if state.inc is None:
             self.identity.mint(now)
         assert state.inc is not None
-        inc, key = state.inc, change.path.key
+        inc, key = state.inc, path_key(change.path)
         over = state.tree.get(key)
         if state.volatile_patterns and state.is_volatile_path(change.path):
             if any(not is_volatile(v.inc) and not v.is_tombstone for v in over):
@@ -185,12 +185,14 @@ class Replica:
         tick = state.counters.get(inc, 0) + 1
         state.counters[inc] = tick
         dot = Dot(inc, tick)
-        above = 0 if not over else over[0].stamp if len(over) == 1 else max(v.stamp for v in over)
-        stamp = state.clock.tick(now.wall, above)
-        lease = None if change.ttl_ms is None else Lease(state.name, change.ttl_ms)
+        above, vector = 0, NO_VECTOR
         if over:
             key = over[0].key  # equal, and kept once
-        version = Version.written(dot, vector_over(over, inc) or NO_VECTOR, key, change, stamp, lease)
+            above = over[0].stamp if len(over) == 1 else max(v.stamp for v in over)
+            vector = vector_over(over, inc) or NO_VECTOR
+        stamp = state.clock.tick(now.wall, above)
+        lease = None if change.ttl_ms is None else Lease(state.name, change.ttl_ms)
+        version = Version.written(dot, vector, key, change, stamp, lease)
         state.add(key, version)
         made.append(version)
         return Wrote(dot, stamp)
