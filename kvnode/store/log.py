@@ -104,7 +104,7 @@ class Log:
 
     @property
     def active_rows(self) -> int:
-        """The keys that are in the active segment."""
+        """The rows that are noted of the active segment: its keys, or some more."""
         return len(self._active.index)
 
     @property

@@ -18,7 +18,7 @@ from .base import Batch, last_of_each
 from .checks import Tally
 from .frames import REMOVED
 from .mark import LOG_KEY, Mark
-from .segments import Segment, changed_rows, place_in
+from .segments import Segment, changed_rows, places_in
 from .sqlite import put_past, put_small
 from .tables import META, ROWS
 
@@ -77,10 +77,12 @@ def _first_changed(segments: Sequence[Segment], low: bytes, limit: int) -> dict[
     """Where the first keys from `low` on are that the segments hold, ascending: at least `limit` of rows that are set,
     with all that are removed between them; or all there are.
     """
-    keys = {key for segment in segments for key in segment.index if key >= low}
+    keys = set[bytes]().union(*(segment.index.keys_from(low) for segment in segments))
     count = limit
     while True:
-        first = {key: place_in(segments, key) for key in nsmallest(count, keys)}
+        wanted = nsmallest(count, keys)
+        found = places_in(segments, set(wanted))
+        first = {key: found[key] for key in wanted}
         if len(first) == len(keys) or sum(place != REMOVED for _, place in first.values()) >= limit:
             return first
         count *= 4

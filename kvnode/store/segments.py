@@ -12,7 +12,7 @@ import contextlib
 import os
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from heapq import merge
 from itertools import islice
 from typing import Final
@@ -23,6 +23,7 @@ from kvnode.core.ticks import Incarnation, Ticks
 from . import files
 from .base import StoreDamaged
 from .frames import REMOVED, Frame, is_sound, read, span_of
+from .rowindex import RowIndex
 
 STEP_BYTES: Final = 1 << 18
 """So much room is asked for at once, before it is needed."""
@@ -46,7 +47,7 @@ class Segment:
     def _forget(self) -> None:
         self.runs: list[tuple[int, int]] = []
         self.end = 0
-        self.index: dict[bytes, int] = {}
+        self.index = RowIndex()
         self.known: dict[Incarnation, Ticks | None] = {}
         self.meta: dict[str, bytes] = {}
         self.quarantine: dict[int, bytes | None] = {}
@@ -71,7 +72,7 @@ class Segment:
             self.runs.append((frame.seq, frame.seq))
         self.end = frame.end
         self._starts.append(frame.start)
-        self.index.update(frame.places())
+        self.index.add(frame)
         self.known.update(frame.known())
         self.meta.update(frame.head.meta)
         self.quarantine.update(frame.head.quarantine)
@@ -180,20 +181,19 @@ def remove(segments: Sequence[Segment]) -> None:
             os.unlink(segment.path)
 
 
-def place_in(segments: Sequence[Segment], key: bytes) -> tuple[Segment, int]:
-    """The last one of the segments that holds this key, which one of them must, and where."""
-    segment = next(segment for segment in reversed(segments) if key in segment.index)
-    return segment, segment.index[key]
+def places_in(segments: Sequence[Segment], keys: Set[bytes]) -> dict[bytes, tuple[Segment, int]]:
+    """For each of these keys the last one of the segments that holds it, and where."""
+    return {key: (segment, place) for segment in segments for key, place in segment.index.last_of(keys).items()}
 
 
 def changed_rows(segments: Sequence[Segment], contents: Sequence[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
     """All rows that the segments, later ones over earlier ones, set or (None) remove, ascending by key. `contents` are
     those of the segments.
     """
-    newest_first = [(segment.index, content) for segment, content in zip(segments, contents, strict=True)][::-1]
+    newest_first = [(segment.index.table(), content) for segment, content in zip(segments, contents, strict=True)][::-1]
     for key in _ascending(newest_first[0][0] if len(segments) == 1 else set().union(*(of for of, _ in newest_first))):
-        for index, content in newest_first:
-            if (place := index.get(key)) is not None:
+        for table, content in newest_first:
+            if (place := table.get(key)) is not None:
                 at, end = span_of(place)
                 yield key, None if place == REMOVED else content[at:end]
                 break
