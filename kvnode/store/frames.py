@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from itertools import accumulate
+from typing import Final, cast
 
 import msgspec
 
@@ -46,8 +46,7 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Head).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """A frame and where it stands: from `start` up to, not including, `end`; its records begin at `records`."""
 
     epoch: bytes
@@ -59,6 +58,12 @@ class Frame:
 
     def places(self) -> Iterator[tuple[bytes, int]]:
         """Each key with the place of its record (see :func:`place_of`), or REMOVED."""
+        sizes = self.head.sizes
+        if REMOVED not in sizes:  # nearly always
+            return zip(self.head.keys, map(place_of, accumulate(sizes, initial=self.records), sizes), strict=True)
+        return self._places_with_gaps()
+
+    def _places_with_gaps(self) -> Iterator[tuple[bytes, int]]:
         at = self.records
         for key, size in zip(self.head.keys, self.head.sizes, strict=True):
             if size == REMOVED:
@@ -88,7 +93,7 @@ def encode(epoch: bytes, seq: int, start: int, batch: Batch) -> tuple[Frame, byt
     records = list(batch.rows.values())
     head = Head(
         list(batch.rows),
-        [REMOVED if record is None else len(record) for record in records],
+        _sizes(records),
         {inc: None if ticks is None else ticks.bounds for inc, ticks in batch.known.items()},
         dict(batch.meta),
         dict(batch.quarantine),
@@ -100,6 +105,12 @@ def encode(epoch: bytes, seq: int, start: int, batch: Batch) -> tuple[Frame, byt
     header = _HEADER.pack(MAGIC, epoch, seq, *sizes, _sum(epoch, seq, start, sizes, body))
     records_at = start + HEADER_BYTES + len(encoded)
     return Frame(epoch, seq, start, records_at, records_at + sizes[1], head), header + body
+
+
+def _sizes(records: list[bytes | None]) -> list[int]:
+    if None in records:
+        return [REMOVED if record is None else len(record) for record in records]
+    return list(map(len, cast("list[bytes]", records)))
 
 
 def read(data: bytes, at: int, *, base: int = 0) -> Frame | None:
