@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +17,7 @@ from kvnode.node.config import NodeConfig
 from kvnode.node.errors import StartError
 from kvnode.node.service import run_node
 from kvnode.testing.inprocess import WAIT_S, eventually
-from kvnode.testing.processes import free_port
+from kvnode.testing.processes import COMMAND_TIMEOUT_S, environment, free_port
 from kvnode.transport.address import Address
 
 pytestmark = pytest.mark.anyio
@@ -187,3 +189,34 @@ async def test_a_socket_of_the_automatic_kind_may_be_missing(
     async with running(config(socket="auto")) as address, connect(str(address)) as kv:
         await kv.set("x", 1)
     assert [r.getMessage() for r in caplog.records].count("no local socket") == 1
+
+
+_UNTIL_READY = """
+import gc, os, signal
+from kvnode.node import service, settings
+
+class Out:
+    def write(self, text):
+        if "ready on" in text:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def flush(self):
+        pass
+
+flags = {"name": "a", "store": "memory", "listen": "127.0.0.1:0", "socket": "none"}
+assert service.main(settings.load(env={}, flags=flags), out=Out()) == 0
+print(gc.get_freeze_count())
+"""
+
+
+def test_what_a_process_has_made_when_it_is_ready_is_kept_from_the_garbage_collector() -> None:
+    """Or each of its rounds over modules and tree holds the event loop up."""
+    done = subprocess.run(
+        [sys.executable, "-c", _UNTIL_READY],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_TIMEOUT_S,
+        check=True,
+    )
+    assert int(done.stdout) > 10_000
