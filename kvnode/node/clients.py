@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from kvnode.client import protocol as p
@@ -78,12 +78,17 @@ class ClientServer:
 
     def stale(self, key: bytes) -> None:
         """The reading of an entry has become stale without a change."""
-        self._notify(Notify(key, self.driver.replica.tree.get(key)))
+        self._notify((Notify(key, self.driver.replica.tree.get(key)),))
 
-    def _notify(self, effect: Notify) -> None:
-        for watch in self.watches.of(effect.key, effect.siblings):
-            watch.notify(effect.key, effect.siblings)
-            watch.wake()
+    def _notify(self, changes: Sequence[Notify]) -> None:
+        watches = self.watches
+        if not len(watches):
+            return
+        for change in changes:
+            key, siblings = change.key, change.siblings
+            for watch in watches.of(key, siblings):
+                watch.notify(key, siblings)
+                watch.wake()
 
     def _deliver(self, event: Event) -> None:
         if not self.events:

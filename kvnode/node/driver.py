@@ -204,9 +204,9 @@ class Driver:
 
     # -- listening --------------------------------------------------------------------------------------------
 
-    def on_notify(self, callback: Callable[[Notify], None]) -> Callable[[], None]:
-        """Call `callback` in the turn in which the siblings of a path changed. It must not raise or wait. Calling what
-        this returns ends it.
+    def on_notify(self, callback: Callable[[Sequence[Notify]], None]) -> Callable[[], None]:
+        """Call `callback` in the turn in which the siblings of paths changed, with all changes of the turn in order. It
+        must not raise or wait. Calling what this returns ends it.
         """
         return self._outlet.notified.add(callback)
 

@@ -15,7 +15,7 @@ not (the holder was cut off) comes as a sibling, and a value beats a delete.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import anyio
@@ -65,6 +65,8 @@ class Leases:
 
     def concerns(self, key: bytes, siblings: Siblings) -> bool:
         """Whether a change of this path has to do with a lease. Most changes have not."""
+        if len(siblings) == 1 and siblings[0].until is None:
+            return key in self._ends
         return key in self._ends or any(v.until is not None for v in siblings)
 
     def changed(self, key: bytes, siblings: Siblings, now: Now) -> None:
@@ -150,10 +152,11 @@ async def keep_leases(driver: Driver, clock: Callable[[], Now], stale: Callable[
     leases = Leases(driver.replica, clock())
     changed = anyio.Event()
 
-    def note(effect: Notify) -> None:
-        if leases.concerns(effect.key, effect.siblings):
-            leases.changed(effect.key, effect.siblings, clock())
-            changed.set()
+    def note(changes: Sequence[Notify]) -> None:
+        for change in changes:
+            if leases.concerns(change.key, change.siblings):
+                leases.changed(change.key, change.siblings, clock())
+                changed.set()
 
     remove = driver.on_notify(note)
     try:

@@ -24,7 +24,7 @@ class Outlet:
         self._reports: Final = reports
         self._counters: Final = counters
         self.ports: Final[dict[LinkId, Port]] = {}
-        self.notified: Final[Listeners[Notify]] = Listeners()
+        self.notified: Final[Listeners[Sequence[Notify]]] = Listeners()
         self.delivered: Final[Listeners[Event]] = Listeners()
         self.token = 0
         """That of the last transaction."""
@@ -32,13 +32,13 @@ class Outlet:
         """Whether something was acknowledged somewhere; whoever looks sets it back."""
 
     def carry_out(self, effects: Sequence[Effect], now: Now) -> None:
-        """Ports only queue, so what they are given leaves together when all is done."""
+        """Ports only queue, so what they are given leaves together when all is done. What has changed is told last."""
         touched: dict[LinkId, Port] = {}
+        changes: list[Notify] = []
         for effect in effects:
             match effect:
                 case Notify():
-                    self._counters["notified"] += 1
-                    self.notified.tell(effect)
+                    changes.append(effect)
                 case Send(link):
                     if self._send(effect):
                         touched[link] = self.ports[link]
@@ -58,6 +58,9 @@ class Outlet:
                     self._reports.take(effect, now)
         for port in touched.values():
             port.flush()
+        if changes:
+            self._counters["notified"] += len(changes)
+            self.notified.tell(changes)
 
     def _send(self, effect: Send) -> bool:
         port = self.ports.get(effect.link)

@@ -137,9 +137,11 @@ class Peers:
 
     # -- learning addresses ----------------------------------------------------------------------------------
 
-    def _on_notify(self, change: Notify) -> None:
-        if change.key.startswith(NODES_KEY):
-            self._records_changed.set()
+    def _on_notify(self, changes: Sequence[Notify]) -> None:
+        for change in changes:
+            if change.key.startswith(NODES_KEY):
+                self._records_changed.set()
+                return
 
     async def _learn(self, tasks: TaskGroup) -> None:
         """Follow the records of the nodes."""

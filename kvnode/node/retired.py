@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from kvnode.core.effects import Notify
@@ -23,9 +23,12 @@ def tell_when_retired(driver: Driver, join: Callable[[], None]) -> None:
     name = driver.replica.name
     own_record = Path(("@", "nodes", name)).key
 
-    def look(change: Notify) -> None:
-        if change.key != own_record or any(not version.is_tombstone for version in change.siblings):
-            return
+    def look(changes: Sequence[Notify]) -> None:
+        for change in changes:
+            if change.key == own_record and all(version.is_tombstone for version in change.siblings):
+                told(change)
+
+    def told(change: Notify) -> None:
         by = _retired_by(change.siblings)
         if by == name:
             return

@@ -233,8 +233,6 @@ class WatchIndex:
 
     def of(self, key: bytes, siblings: Siblings) -> list[WatchStream]:
         """The watches that cover an entry."""
-        if not self._count:
-            return []
         by_low = self._by_low
         if len(by_low) <= self._few:
             lows = [low for low in by_low if key.startswith(low)]

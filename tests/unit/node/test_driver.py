@@ -63,7 +63,7 @@ async def test_a_refusal_comes_as_error_with_the_present_dots() -> None:
 async def test_callbacks_are_called_in_the_turn_and_can_be_removed() -> None:
     seen: list[bytes] = []
     async with running_node(TestNode("a")) as node:
-        remove = node.driver.on_notify(lambda notify: seen.append(notify.key))
+        remove = node.driver.on_notify(lambda changes: seen.extend(change.key for change in changes))
         await node.set("x", 1, acks.MEMORY)
         assert Path(("x",)).key in seen
         remove()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,20 +21,21 @@ class Told:
         self.replica = SimpleNamespace(name=name)
         self.reports: list[tuple[str, str]] = []
         self.joined = 0
-        self._look: Callable[[Notify], None] = lambda change: None
+        self._look: Callable[[Sequence[Notify]], None] = lambda changes: None
         tell_when_retired(self, self.join)  # type: ignore[arg-type]  # all that it needs of a driver
 
     def join(self) -> None:
         self.joined += 1
 
-    def on_notify(self, look: Callable[[Notify], None]) -> None:
+    def on_notify(self, look: Callable[[Sequence[Notify]], None]) -> None:
         self._look = look
 
     def report(self, kind: str, subject: str, text: str) -> None:
         self.reports.append((kind, text))
 
     def change(self, path: str, siblings: Any) -> None:
-        self._look(Notify(Path.parse(path).key, siblings))
+        other = Notify(Path.parse("x").key, siblings)
+        self._look([other, Notify(Path.parse(path).key, siblings), other])
 
 
 def retired() -> Net:
