@@ -11,7 +11,7 @@ Everything is compared with what was passed on before, so nothing comes twice, w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from kvnode.core.path import Path, path_key
@@ -192,13 +192,9 @@ class Mirror:
 
     def _fold(self) -> None:
         """Add the delivered dots to the context."""
-        missing: dict[str, list[int]] = {}
-        for inc, tick in _lacking(self._context, self._delivered):
-            missing.setdefault(inc, []).append(tick)
-        for inc, ticks in missing.items():
+        delivered: dict[str, list[int]] = {}
+        for inc, tick in self._delivered:
+            delivered.setdefault(inc, []).append(tick)
+        for inc, ticks in delivered.items():
             self._context.union(inc, Ticks.of_sorted(sorted(set(ticks))))
         self._delivered.clear()
-
-
-def _lacking(known: Known, dots: Iterable[tuple[str, int]]) -> Iterable[tuple[str, int]]:
-    return (dot for dot in dots if dot not in known)

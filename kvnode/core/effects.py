@@ -46,7 +46,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     `value` is one encoded MessagePack object; None deletes. `expect` makes it a compare-and-set: the dots of the
     live values that the client read (an empty set: "there is none"); None writes in any case. `expiry` is in
     milliseconds since 1970 UTC. `ttl_ms` makes the value a lease of the writing node. With `if_changed` nothing is
-    written where this very value is the only one.
+    written where this very value is the only one. `key` is the path's, if it is at hand; else it is made.
     """
 
     path: Path
@@ -57,6 +57,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     principal: str | None = None
     ttl_ms: int | None = None
     if_changed: bool = False
+    key: bytes = b""
 
 
 class Wrote(msgspec.Struct, frozen=True, gc=False):

@@ -166,7 +166,7 @@ class Replica:
         if state.inc is None:
             self.identity.mint(now)
         assert state.inc is not None
-        inc, key = state.inc, path_key(change.path)
+        inc, key = state.inc, change.key or path_key(change.path)
         over = state.tree.get(key)
         if state.volatile_patterns and state.is_volatile_path(change.path):
             if any(not is_volatile(v.inc) and not v.is_tombstone for v in over):
