@@ -21,6 +21,7 @@ from kvnode.client.wire import FEATURES, LAST_REQUEST, WireError, decode_request
 from kvnode.codec.framing import FrameError, frame
 from kvnode.core.path import path_key
 from kvnode.transport.base import Connection, ConnectionClosed
+from kvnode.transport.signals import Ending, endings
 
 from .client_calls import ClientCalls
 from .client_limits import ClientLimits
@@ -67,7 +68,8 @@ class ClientSession:
         self._author: Final = hello.author
         self._streams: Final[dict[int, Stream]] = {}
         self._dirty: dict[Stream, None] = {}
-        self._wake = anyio.Event()
+        self._wake: Ending | None = None
+        """Ended when a stream may produce, while all were at rest."""
         self._writes: Final = ClientWrites(
             self._driver,
             self._send,
@@ -149,11 +151,12 @@ class ClientSession:
     async def _pump(self) -> None:
         """Let streams produce, in turn, as far as the connection takes it."""
         limits, connection = self._limits, self._connection
+        ending = endings()
         try:
             while True:
                 if not self._dirty:
-                    self._wake = anyio.Event()
-                    await self._wake.wait()
+                    self._wake = ending()
+                    await self._wake
                 for stream in list(self._dirty):
                     if connection.queued_bytes > limits.output_bytes:
                         await connection.drained(limits.drained_bytes)
@@ -163,7 +166,8 @@ class ClientSession:
                         self._end_stream(stream.id)
                     elif not stream.ready:
                         self._dirty.pop(stream, None)
-                await anyio.lowlevel.checkpoint()
+                if self._dirty:
+                    await anyio.lowlevel.checkpoint()
         except ConnectionClosed:
             return
 
@@ -236,7 +240,8 @@ class ClientSession:
     def _touch(self, stream: Stream) -> None:
         if stream not in self._dirty:
             self._dirty[stream] = None
-            self._wake.set()
+            if self._wake is not None and not self._wake.done():
+                self._wake.set_result(None)
 
     def _end_stream(self, id: int) -> None:
         stream = self._streams.pop(id, None)
