@@ -29,6 +29,8 @@ class Walk:
 
     ranges: list[KeyRange]
     paths: list[bytes] = field(default_factory=list)
+    named: dict[bytes, tuple[Dot, ...]] = field(default_factory=dict)
+    """The paths of the question under way, with the dots that it named."""
     awaiting: int = 0
     """Paths asked for and not yet answered."""
     again: bool = False
@@ -138,9 +140,9 @@ class Link:
     """Keys whose tombstones the peer was asked for lately."""
     doubted: set[Dot] = field(default_factory=set)
     """Versions from this peer that a partial replica held back until an answer says that they count (unsure.py)."""
-    unsure: set[bytes] = field(default_factory=set)
+    unsure: dict[bytes, bool] = field(default_factory=dict)
     """Keys where another peer's verdict took something away from a partial replica: what it superseded may be on its
-    way here.
+    way here. And whether this peer was asked since.
     """
     settled: bool = False
     introduced: bool = False

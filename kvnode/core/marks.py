@@ -28,6 +28,7 @@ ALL: Final = frozenset(
         "settle-restore",
         "partial-missed",
         "partial-asked",
+        "partial-asked-again",
         "partial-held-back",
         "digest-buckets",
         "lazy-relay",

@@ -21,6 +21,7 @@ from . import marks
 from .digests import SendTo
 from .effects import Now
 from .entry import Siblings, Version
+from .late import MOST_UNSURE, may_be_late
 from .limits import Limits
 from .link import Link, Walk
 from .messages import Check, KeyRange, Leaf, Part, PathAsk, PathTell, PrintAsk, PrintTell, Versions
@@ -34,9 +35,6 @@ _ASKED_RANGES: Final = 64
 MOST_RANGES: Final = 256
 _MOST_PATHS: Final = 4096
 """Part of the protocol: a question with more cuts the link."""
-
-MOST_UNSURE: Final = 4096
-"""Of so many paths and versions a partial replica may be unsure on one link. What is more counts at once."""
 
 Take = Callable[[Link, Version, Now], bool]
 
@@ -137,7 +135,9 @@ class Settle:
                 walk.paths[self._state.limits.settle_paths :],
             )
             asked = tuple((key, tuple(v.dot for v in self._state.tree.get(key))) for key in some)
-            walk.awaiting = len(asked)
+            walk.awaiting, walk.named = len(asked), dict(asked)
+            for key in link.unsure.keys() & walk.named.keys():
+                link.unsure[key] = True
             self._send(link, PathAsk(asked, not walk.whole))
         elif walk.ranges:
             part, walk.ranges = walk.ranges[:_ASKED_RANGES], walk.ranges[_ASKED_RANGES:]
@@ -179,10 +179,11 @@ class Settle:
         for key, siblings, gone in message.paths:
             if any(v.key != key for v in siblings):
                 raise ValueError("siblings of another path")
-            taken = [self._take(link, version, now) for version in siblings]
+            taken = [self._answered(link, version, now) for version in siblings]
             if any(taken):
                 marks.hit("settle-restore")
-            link.unsure.discard(key)
+            if link.unsure.get(key):
+                del link.unsure[key]
             if all(taken) and link.taint < link.digests_out:
                 self._drop(key, gone, link, now)
         walk = link.walk
@@ -201,11 +202,22 @@ class Settle:
                     if self._state.view is not None:
                         self._be_unsure(link, key)
 
+    def _answered(self, link: Link, version: Version, now: Now) -> bool:
+        """One version of an answer. A partial replica asks again if another peer has told something since (R8)."""
+        state = self._state
+        if state.view is not None and not state.known.has(version.inc, version.tick):
+            named = link.walk.named.get(version.key, ()) if link.walk is not None else ()
+            if may_be_late(link, version, state.tree.get(version.key), named):
+                marks.hit("partial-asked-again")
+                self.ask_again(link, version.key)
+                return False
+        return self._take(link, version, now)
+
     def _be_unsure(self, link: Link, key: bytes) -> None:
         """A partial replica asks all others, too, when a verdict took something away (R8, see unsure.py)."""
         for other in self._links.values():
             if other is not link and len(other.unsure) < MOST_UNSURE:
-                other.unsure.add(key)
+                other.unsure[key] = False
                 self.ask_again(other, key)
 
     # -- answering -------------------------------------------------------------------------------------------

@@ -9,23 +9,25 @@ about the path (R5)
 
 Until the answer is there, a version that is older (a write's stamp exceeds every stamp that it supersedes), or comes to
 a path that was emptied, does not count. The answer is true: a vector is stripped and a tombstone forgotten when every
-member has what they superseded, the question is put after that, and what was on its way arrives before the answer.
+member has what they superseded, the question is put after that, and what was on its way arrives before the answer. If
+something else came to the path, or was taken away, between question and answer, the question is put once more.
 
 What comes from another partial replica counts at once, since it may have no other way; then somebody else is asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from . import marks
 from .effects import Now
-from .entry import Siblings, Version
+from .entry import Version
+from .late import MOST_UNSURE, may_be_late, may_supersede
 from .link import Link
-from .settle import MOST_UNSURE, Settle, Take
+from .settle import Settle, Take
 from .state import State
-from .ticks import is_volatile
+from .ticks import Dot
 
 
 class Unsure:
@@ -48,10 +50,11 @@ class Unsure:
             self._take(link, version, now)
             return
         held = state.tree.get(version.key)
-        older = self._may_be_late(link, version, held)
-        newer = any(_may_supersede(version, old) and not version.covers(old) for old in held)
-        if older and self._holds_back(link, version):
+        older = may_be_late(link, version, held, self._asked(link, version))
+        newer = any(may_supersede(version, old) and not version.covers(old) for old in held)
+        if older and not link.partial and len(link.doubted) < MOST_UNSURE:
             marks.hit("partial-held-back")
+            link.doubted.add(version.dot)
             link.has_now(version)
         else:
             self._take(link, version, now)
@@ -59,20 +62,11 @@ class Unsure:
             marks.hit("partial-asked")
             self._ask(link, version.key)
 
-    def _may_be_late(self, link: Link, version: Version, held: Siblings) -> bool:
-        if any(old.covers(version) for old in held):
-            return False
-        emptied = version.key in link.unsure and not any(version.covers(old) for old in held)
-        return emptied or any(_may_supersede(old, version) for old in held if not version.covers(old))
-
-    def _holds_back(self, link: Link, version: Version) -> bool:
-        """Whether this version counts only if the answer has it, too. One that comes again is (part of) an answer: a
-        peer sends nothing twice unless it heard that it is lacking.
+    def _asked(self, link: Link, version: Version) -> Collection[Dot] | None:
+        """What the question named to which this version is an answer. A large one goes ahead of the answer, and a peer
+        sends nothing twice unless it was told that it is lacking.
         """
-        if link.partial or version.dot in link.doubted or len(link.doubted) >= MOST_UNSURE:
-            return False
-        link.doubted.add(version.dot)
-        return True
+        return link.walk.named.get(version.key) if link.walk is not None and version.dot in link.doubted else None
 
     def _ask(self, link: Link, key: bytes) -> None:
         """Ask the sender, or else somebody with a whole replica."""
@@ -80,8 +74,3 @@ class Unsure:
         asked = next(whole, None)
         if asked is not None:
             self._settle.ask_again(asked, key)
-
-
-def _may_supersede(one: Version, other: Version) -> bool:
-    """Whether `one` may have been written over `other`, going by what cannot be stripped."""
-    return one.stamp > other.stamp and (is_volatile(other.inc) or not is_volatile(one.inc))

@@ -228,7 +228,9 @@ class Watch:
         wall = self._world.wall(latest=True)
         disk = process.host.disk
         needed = parse_ack(level).needs_disk and not (disk.rewound or disk.damaged)
-        if needed and not self._ledger.carried(write, process.host.disk, wall):
+        # What a partial replica lost by a verdict was deleted, and that may have been forgotten everywhere (R8).
+        taken = process.host.view is not None and disk.knows(write.dot)
+        if needed and not (taken or self._ledger.carried(write, process.host.disk, wall)):
             self._world.broken("ack", f"{process.label} acknowledged {write.dot} ({level}), its disk does not have it")
         if level == "disk":
             return

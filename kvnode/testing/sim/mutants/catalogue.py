@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from kvnode.client.mirror import Mirror
-from kvnode.core import loading, replica, state
+from kvnode.core import loading, replica, state, unsure
 from kvnode.core.acks import Acks
 from kvnode.core.events import Events
 from kvnode.core.forget import Forget
@@ -20,7 +20,6 @@ from kvnode.core.settle import Settle
 from kvnode.core.state import State
 from kvnode.core.sync import Sync
 from kvnode.core.ticks import Known
-from kvnode.core.unsure import Unsure
 from kvnode.node.driver import Driver
 from kvnode.node.watching import WatchStream
 
@@ -130,7 +129,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "late-at-a-partial-replica",
-        (Patch(Unsure, "_may_be_late", settling.nothing_is_late),),
+        (Patch(unsure, "may_be_late", settling.nothing_is_late),),
         trace("late-at-a-partial-replica.txt"),
     ),
     Mutant("drop-untold", (Patch(State, "drop", settling.drop_quietly),), _QUICK),

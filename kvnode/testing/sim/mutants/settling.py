@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from kvnode.core.effects import Now
 from kvnode.core.entry import Siblings, Version
 from kvnode.core.events import Events
@@ -9,8 +11,7 @@ from kvnode.core.link import Link
 from kvnode.core.messages import Event, PathAsk, PathTell, PrintAsk
 from kvnode.core.settle import Settle
 from kvnode.core.state import State
-from kvnode.core.ticks import Incarnation
-from kvnode.core.unsure import Unsure
+from kvnode.core.ticks import Dot, Incarnation
 
 _answer_prints = Settle.answer_prints
 _receive = Events.receive
@@ -51,6 +52,6 @@ def receive_again(self: Events, link: Link, event: Event, now: Now) -> None:
     _receive(self, link, event, now)
 
 
-def nothing_is_late(self: Unsure, link: Link, version: Version, held: Siblings) -> bool:
+def nothing_is_late(link: Link, version: Version, held: Siblings, named: Collection[Dot] | None = None) -> bool:
     """A partial replica takes what hung on a slow link for a new value, whatever it heard from others meanwhile."""
     return False
