@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
 
 from .entry import Siblings, Version
 from .link import Link
 from .ticks import Dot, is_volatile
-
-MOST_UNSURE: Final = 4096
-"""Of so many paths and versions a partial replica may be unsure on one link. What is more counts at once."""
 
 
 def may_be_late(link: Link, version: Version, held: Siblings, named: Collection[Dot] | None = None) -> bool:

@@ -62,6 +62,8 @@ class Limits:
     """Into so many parts a differing range is split."""
     settle_leaf: int = 16
     """A range with no more paths is listed."""
+    unsure: int = 4_096
+    """Of so many paths and versions a partial replica may be unsure on one link; what is more counts at once."""
     settle_paths: int = 256
     """Paths in one question of a settle."""
     event_sessions: int = 1_024

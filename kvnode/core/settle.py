@@ -21,7 +21,7 @@ from . import marks
 from .digests import SendTo
 from .effects import Now
 from .entry import Siblings, Version
-from .late import MOST_UNSURE, may_be_late
+from .late import may_be_late
 from .limits import Limits
 from .link import Link, Walk
 from .messages import Check, KeyRange, Leaf, Part, PathAsk, PathTell, PrintAsk, PrintTell, Versions
@@ -216,7 +216,7 @@ class Settle:
     def _be_unsure(self, link: Link, key: bytes) -> None:
         """A partial replica asks all others, too, when a verdict took something away (R8, see unsure.py)."""
         for other in self._links.values():
-            if other is not link and len(other.unsure) < MOST_UNSURE:
+            if other is not link and len(other.unsure) < self._state.limits.unsure:
                 other.unsure[key] = False
                 self.ask_again(other, key)
 

@@ -23,7 +23,7 @@ from typing import Final
 from . import marks
 from .effects import Now
 from .entry import Version
-from .late import MOST_UNSURE, may_be_late, may_supersede
+from .late import may_be_late, may_supersede
 from .link import Link
 from .settle import Settle, Take
 from .state import State
@@ -52,7 +52,7 @@ class Unsure:
         held = state.tree.get(version.key)
         older = may_be_late(link, version, held, self._asked(link, version))
         newer = any(may_supersede(version, old) and not version.covers(old) for old in held)
-        if older and not link.partial and len(link.doubted) < MOST_UNSURE:
+        if older and not link.partial and len(link.doubted) < state.limits.unsure:
             marks.hit("partial-held-back")
             link.doubted.add(version.dot)
             link.has_now(version)

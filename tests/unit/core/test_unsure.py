@@ -181,10 +181,9 @@ def test_what_a_partial_peer_relays_late_is_shown_and_asked_about() -> None:
     assert net.at("P", "p.x") == ()
 
 
-def test_doubts_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doubts_have_a_bound() -> None:
     """What is beyond it counts at once, and is asked about all the same."""
-    monkeypatch.setattr("kvnode.core.unsure.MOST_UNSURE", 0)
-    net = between()
+    net = between(limits=Limits(unsure=0))
     superseded_on_the_way(net, "newest")
     net.nodes["P"].notes.clear()
     net.release("C", "P")
