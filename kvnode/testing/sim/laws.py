@@ -119,15 +119,15 @@ def _leftovers(world: World, process: Process) -> list[tuple[str, str]]:
         for version in siblings:
             if version.vector and not _may_stay_holed(world, process, version):
                 out.append(("strip", f"{process.label} still has the vector of {version!r}{_why(process, key)}"))
-        if not live_dots(siblings, wall):
+        if not live_dots(siblings, wall) and not any(_may_stay_holed(world, process, v) for v in siblings):
             text = f"{process.label} still has {siblings!r} at {Path.from_key(key)}{_why(process, key)}"
             out.append(("forget", text))
     return out
 
 
 def _may_stay_holed(world: World, process: Process, version: Version) -> bool:
-    """Whether a vector rests on a run of somebody whose store lost its record (R6), so that he is no member, and who
-    has not written since: his next write closes that run (R3).
+    """Whether a vector, or a delete, rests on a run of somebody whose store lost its record (R6), so that he is no
+    member, and who has not written since: his next write closes that run (R3).
     """
     known, members = process.replica.known, process.replica.members()
     holed = {name_of(inc) for inc in (version.inc, *version.vector) if not known[inc].is_whole}
