@@ -60,9 +60,14 @@ class Intake:
         """The same as :meth:`_let_in` for each of them. (None can close the incarnation of those behind it: what a
         record closes counts here once its writer's acknowledgement says so, unless it is our own run.)
         """
+        state, highest = self._state, max([version.stamp for version in versions])
+        near = state.clock.takes(highest, now.wall)
+        if near:
+            state.clock.observe(highest, now.wall)
         for version in versions:
-            self._observe(version, now)
-            self._state.add(version.key, version)
+            if not near:
+                self._observe(version, now)
+            state.add(version.key, version)
             new.append(version)
 
     def _let_in(self, link: Link, version: Version, new: list[Version], now: Now) -> bool:

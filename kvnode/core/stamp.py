@@ -47,11 +47,15 @@ class Clock:
             stamp = above + 1
         return stamp if stamp < MAX_STAMP else MAX_STAMP
 
+    def takes(self, stamp: int, wall: int) -> bool:
+        """Whether a remote stamp, and any that is lower, is near enough."""
+        return wall_ms(stamp) <= wall + self.max_skew_ms
+
     def observe(self, stamp: int, wall: int) -> bool:
         """Take note of a remote stamp; False if it is too far ahead and was ignored."""
         if stamp <= self.last:
             return True
-        if wall_ms(stamp) > wall + self.max_skew_ms:
+        if not self.takes(stamp, wall):
             return wall_ms(self.last) + self.max_skew_ms >= wall_ms(stamp)
         self.last = stamp
         return True

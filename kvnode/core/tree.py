@@ -27,7 +27,7 @@ from .entry import VALUE, Siblings, Version, fingerprint
 from .path import key_range_end, path_key
 
 _CHUNK: Final = 512
-_WAITING: Final = 1_024
+_WAITING: Final = 2_048
 """So many changed keys wait at most for their chunks."""
 _AT_ONCE: Final = 64
 """So many of them are entered when there are too many: nobody shall wait long for that."""
@@ -106,19 +106,17 @@ class Tree:
             del self._by_key[key]
         else:
             return ()
-        self._expect(key)
+        self._waiting[key] = None
+        if len(self._waiting) >= _WAITING:
+            self._enter_some()
         return () if held is None else held if isinstance(held, tuple) else (held,)
 
     def put_one(self, key: bytes, version: Version) -> None:
         """Set one version at `key`, whatever was there."""
         self._by_key[key] = version
-        self._expect(key)
-
-    def _expect(self, key: bytes) -> None:
-        waiting = self._waiting
-        waiting[key] = None
-        if len(waiting) >= _WAITING + _AT_ONCE:
-            self._enter(list(islice(waiting, _AT_ONCE)))
+        self._waiting[key] = None
+        if len(self._waiting) >= _WAITING:
+            self._enter_some()
 
     # -- the chunks ------------------------------------------------------------------------------------------
 
@@ -126,6 +124,10 @@ class Tree:
         """Let the chunks say what the table says."""
         if self._waiting:
             self._enter(sorted(self._waiting))
+
+    def _enter_some(self) -> None:
+        """Many wait: let some of them wait no longer."""
+        self._enter(list(islice(self._waiting, _AT_ONCE)))
 
     def _enter(self, keys: Iterable[bytes]) -> None:
         for key in keys:
