@@ -1,8 +1,11 @@
 # One image for the node, for kv and for the agents; and, as target `owserver`, a 1-Wire bus to try them on.
 # Everything comes from Debian and from what pip is set up to use.
 FROM debian:12-slim AS build
+# --build-arg HATCH_BUILD_HOOKS_ENABLE=1 compiles it, see docs/how-to/compile.md; what that needs stays out of the image.
+ARG HATCH_BUILD_HOOKS_ENABLE=
 RUN apt-get update \
     && apt-get install --no-install-recommends -y python3 python3-venv \
+        ${HATCH_BUILD_HOOKS_ENABLE:+gcc libc6-dev python3-dev} \
     && rm -rf /var/lib/apt/lists/*
 COPY . /src
 RUN python3 -m venv /opt/kvnode \

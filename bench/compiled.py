@@ -5,15 +5,14 @@
     python -m bench.compiled -m pytest tests/unit/core tests on what is compiled
     python -m bench.compiled                           build only
 
-The wheel is built as pip would build it and unpacked to build/compiled, from where Python is told to import first. The
-checkout itself gets no extension module, so nothing can hide a source there; and what is in build/compiled is
-never older than the sources: it is built anew as soon as one of them differs.
+The wheel is built as pip would build it and unpacked below build/compiled, from where Python is told to import first.
+The checkout itself gets no extension module, so nothing can hide a source there. The folder is named after a hash of
+all sources: so what runs is never older than they are, and what runs already is left alone by the next build.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from hashlib import blake2b
@@ -25,7 +24,6 @@ from zipfile import ZipFile
 
 ROOT: Final = Path(__file__).parents[1]
 FOLDER: Final = ROOT / "build" / "compiled"
-STAMP: Final = ".made-from"
 SOURCES: Final = ("agents/kvagents", "kvnode", "schema", "hatch_build.py", "pyproject.toml")
 
 
@@ -40,36 +38,37 @@ def made_from() -> str:
     return seen.hexdigest()
 
 
-def build() -> None:
-    """Make sure that the folder holds what belongs to the sources as they are. Raises CalledProcessError."""
-    wanted, stamp = made_from(), FOLDER / STAMP
-    if stamp.exists() and stamp.read_text() == wanted:
-        return
-    shutil.rmtree(FOLDER, ignore_errors=True)
+def build() -> Path:
+    """The folder with what belongs to the sources as they are, built if it is not there. Raises CalledProcessError."""
+    folder = FOLDER / made_from()
+    if folder.exists():
+        return folder
     sys.stderr.write("compiling kvnode with mypyc; this takes a minute or two\n")
-    with TemporaryDirectory() as made:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=FOLDER) as made:
         command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", made]
         subprocess.run(command, cwd=ROOT, env=os.environ | {"HATCH_BUILD_HOOKS_ENABLE": "1"}, check=True, stdout=2)
         (wheel,) = Path(made).glob("*.whl")
         with ZipFile(wheel) as archive:  # without what is said of it, which the editable installation has
-            archive.extractall(FOLDER, [name for name in archive.namelist() if ".dist-info/" not in name])
-    stamp.write_text(wanted)
+            archive.extractall(f"{made}/all", [name for name in archive.namelist() if ".dist-info/" not in name])
+        Path(made, "all").rename(folder)
+    return folder
 
 
-def environment() -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     """With this, Python finds the compiled modules before the checkout's, and pytest leaves it so."""
     return os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(FOLDER), str(ROOT)]),
+        "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
         "PYTHONSAFEPATH": "1",
         "PYTEST_ADDOPTS": f"{os.environ.get('PYTEST_ADDOPTS', '')} -o pythonpath=".strip(),
     }
 
 
 def main() -> int:
-    build()
+    env = environment(build())
     arguments = sys.argv[1:] or ["-m", "kvnode", "--version"]
     os.chdir(ROOT)
-    os.execve(sys.executable, [sys.executable, *arguments], environment())
+    os.execve(sys.executable, [sys.executable, *arguments], env)
 
 
 if __name__ == "__main__":

@@ -92,6 +92,6 @@ def test_a_changed_source_is_compiled_anew(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_python_is_told_to_import_the_compiled_modules_first() -> None:
-    env = compiled.environment()
-    assert env["PYTHONPATH"].startswith(str(compiled.FOLDER))
+    env = compiled.environment(Path("/somewhere"))
+    assert env["PYTHONPATH"] == f"/somewhere:{compiled.ROOT}"
     assert env["PYTHONSAFEPATH"], "else the working directory, which is the checkout, comes before"
