@@ -162,6 +162,7 @@ class Inbound:
         if message.prompt:
             self._sync.hurry()
             self._acks.hurry(link, now)
+            self._state.hurried = True
 
     def _on_check(self, link: Link, message: Check, now: Now) -> None:
         """Compare (R5). A difference in known alone is anti-entropy's: if it stays on a quiet link, start anew."""

@@ -122,6 +122,15 @@ class Replica:
         return self.state.is_durable(dot)
 
     @property
+    def hurried(self) -> bool:
+        """Whether a writer at a peer waits until what came from there is durable here; the driver sets it back."""
+        return self.state.hurried
+
+    @hurried.setter
+    def hurried(self, waits: bool) -> None:
+        self.state.hurried = waits
+
+    @property
     def is_current(self) -> bool:
         """False for a node that must complete a session before it serves as current (R5)."""
         return not self.state.behind

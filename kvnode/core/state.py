@@ -80,6 +80,8 @@ class State:
         self._marks_changed = False
         self.volatile_grown: dict[Incarnation, None] = {}
         """Volatile incarnations of which more is held (which is their "durable", R7) and not acknowledged yet."""
+        self.hurried = False
+        """Whether a writer elsewhere waits until what came from there is durable here."""
         self._token = 0
         self._pending: deque[tuple[int, dict[Incarnation, Ticks | None], frozenset[Incarnation]]] = deque()
         self._sends: list[Send | Close] = []

@@ -87,6 +87,8 @@ class Driver:
         self._waiting: Final = Waiting(replica)
         self._made: list[PendingWrite] = []
         self._stored = 0
+        self._hurry = False
+        """Whether a writer waits for this node's disk since the last turn."""
         self._conditions: Final = Conditions()
         self._ended = False
         self._stopping = False
@@ -150,6 +152,9 @@ class Driver:
             effects += replica.take_effects()
             deadline = replica.next_deadline
         self._outlet.carry_out(effects, now)
+        if self._hurry or replica.hurried:
+            self._hurry = replica.hurried = False
+            self.store.hurry()
         self._answer(now)
         self._conditions.look()
         self.counters["turns"] += 1
@@ -289,6 +294,7 @@ class Driver:
             write.answer(RefusedError(result))
             return
         self.counters["writes"] += len(result)
+        self._hurry = self._hurry or write.level.needs_disk
         write.wrote = result
         self._made.append(write)
 

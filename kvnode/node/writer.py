@@ -1,8 +1,8 @@
 """The single writer: group commit of what the replica wants stored, and what happens when the store fails.
 
-While one commit is under way the next ones gather, and go to disk together. A store that fails keeps the node
-going: what is to be stored is merged (so it is bounded by the data, not by the time the failure lasts) and tried
-again, with back-off; whoever asks for ``disk`` is told.
+While one commit is under way the next ones gather, and go to disk together; so they do for a moment when nobody waits
+for them. A store that fails keeps the node going: what is to be stored is merged (so it is bounded by the data, not by
+the time the failure lasts) and tried again, with back-off; whoever asks for ``disk`` is told.
 
 What may take long is done on a thread: whatever is no plain commit, and all commits unless the disk has proved to be
 quick (see :mod:`.pace`).
@@ -28,6 +28,10 @@ from .errors import Stopping
 from .pace import Pace
 from .pastuse import PastUse
 
+LINGER_S: Final = 0.02
+"""So long what nobody waits for gathers: a node that takes in what is written elsewhere, say, syncs fifty times a
+second instead of a thousand times, and leaves the disk to those who wait for it.
+"""
 GIVE_WAY: Final = 2
 """So often the event loop goes round before it commits by itself: what peers and watchers wait for leaves first."""
 MERGE_ABOVE: Final = 64
@@ -101,6 +105,9 @@ class Writer:
         self._pace: Final = Pace()
         self._worker: Final = Worker("store")
         self._pending: list[Persist] = []
+        self._urgent = False
+        """Whether somebody waits for something in `_pending`."""
+        self._lingers = False
         self._under_way = 0
         self._jobs: deque[_Job] = deque()
         self._wake: Signal | None = None
@@ -139,10 +146,19 @@ class Writer:
         return len(self._pending) + self._under_way
 
     def add(self, persist: Persist) -> None:
-        """Have it stored, behind everything before it."""
+        """Have it stored, behind everything before it: soon, or at once if somebody calls :meth:`hurry`."""
         self._pending.append(persist)
         self.past_use.add(persist.past)
-        self._rouse()
+        if len(self._pending) > MERGE_ABOVE:
+            self.hurry()
+        elif not self._lingers:
+            self._rouse()
+
+    def hurry(self) -> None:
+        """Somebody waits for what was added."""
+        if self._pending and not self._urgent:
+            self._urgent = True
+            self._rouse()
 
     async def _call(self, do: Callable[[], T]) -> T:
         """Run `do` where commits run, between two of them, when what is pending now has been tried. Raises what it
@@ -200,6 +216,18 @@ class Writer:
     async def _something_to_do(self) -> None:
         while not (self._pending or self._jobs or self._ending):
             await self._called()
+        if self._is_pressed:
+            return
+        self._lingers = True
+        with anyio.move_on_after(LINGER_S):
+            while not self._is_pressed:
+                await self._called()
+        self._lingers = False
+
+    @property
+    def _is_pressed(self) -> bool:
+        """Whether there is a reason not to let more gather."""
+        return self._urgent or bool(self._jobs) or self._ending
 
     async def _pause(self, delay_s: float) -> None:
         """Wait before the next attempt; a job and the end of the node cut it short."""
@@ -225,14 +253,15 @@ class Writer:
         return result
 
     async def _commit(self) -> bool:
-        for _ in range(GIVE_WAY * (self._store.blocking and self._pace.is_quick)):
+        on_loop = self._urgent and self._store.blocking and self._pace.is_quick
+        for _ in range(GIVE_WAY * on_loop):
             await anyio.lowlevel.checkpoint()
-        batch, self._pending = self._pending, []
+        batch, self._pending, self._urgent = self._pending, [], False
         if len(batch) > MERGE_ABOVE:
             batch = [merged(batch)]
         self._under_way = len(batch)
         try:
-            await self._store_all(batch)
+            await self._store_all(batch, on_loop)
         except StoreError as err:
             self._pace.failed()
             self.failures += 1
@@ -247,13 +276,15 @@ class Writer:
         self._done(batch[-1].token)
         return True
 
-    async def _store_all(self, batch: Sequence[Persist]) -> None:
-        """Commit: here, if the disk is quick and nothing else is to be done, else on the thread. Raises StoreError."""
+    async def _store_all(self, batch: Sequence[Persist], on_loop: bool) -> None:
+        """Commit: here, if somebody waits for a quick disk and nothing else is to be done, else on the thread. Raises
+        StoreError.
+        """
         if not self._store.blocking:
             self._store.commit(batch)
         elif not self._store.is_brief(batch):
             await self._worker.run(partial(self._store.commit, batch))
-        elif self._pace.is_quick:
+        elif on_loop:
             self._pace.held_up(self._timed(batch))
         else:
             self._pace.took_on_thread(await self._worker.run(partial(self._timed, batch)))

@@ -13,7 +13,7 @@ import pytest
 
 from kvnode.core.effects import Persist
 from kvnode.node.pace import ALLOWED_S
-from kvnode.node.writer import Writer
+from kvnode.node.writer import LINGER_S, MERGE_ABOVE, Writer
 from kvnode.store.base import StoreError, StoreIOError
 from kvnode.testing.inprocess import eventually
 
@@ -72,6 +72,7 @@ class Running:
         before = len(self.disk.threads)
         for _ in range(count):
             self.add()
+            self.writer.hurry()
             await eventually(lambda: self.durable[-1:] == [self._token])
         return [thread == threading.get_ident() for thread in self.disk.threads[before:]]
 
@@ -81,8 +82,11 @@ async def running() -> AsyncIterator[Running]:
     run = Running()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run.writer.run)
-        yield run
-        run.writer.end()
+        await anyio.wait_all_tasks_blocked()
+        try:
+            yield run
+        finally:
+            run.writer.end()
 
 
 async def test_a_disk_that_has_proved_quick_is_waited_for_here() -> None:
@@ -91,6 +95,54 @@ async def test_a_disk_that_has_proved_quick_is_waited_for_here() -> None:
         assert not any(here[:10])
         assert all(here[-10:])
         assert here == sorted(here), "no going back"
+
+
+async def test_what_nobody_waits_for_gathers() -> None:
+    async with running() as run:
+        for _ in range(MERGE_ABOVE):
+            last = run.add()
+            await anyio.lowlevel.checkpoint()
+        assert run.durable == []
+        await eventually(lambda: run.durable == [last])
+
+
+async def test_it_gathers_on_a_thread_even_if_the_disk_is_quick() -> None:
+    async with running() as run:
+        assert (await run.commits(PROVEN))[-1]
+        last = run.add()
+        await eventually(lambda: run.durable[-1] == last)
+        assert run.disk.threads[-1] != threading.get_ident()
+
+
+async def test_it_goes_along_with_what_somebody_waits_for() -> None:
+    async with running() as run:
+        run.writer.hurry()  # there is nothing yet to hurry with
+        run.add()
+        run.add()
+        await anyio.lowlevel.checkpoint()
+        assert run.durable == []
+        last = run.add()
+        run.writer.hurry()
+        await eventually(lambda: run.durable == [last])
+        assert len(run.disk.threads) == 1
+
+
+async def test_no_more_gathers_than_is_merged_anyway() -> None:
+    async with running() as run:
+        for _ in range(MERGE_ABOVE + 1):
+            last = run.add()
+        with anyio.fail_after(LINGER_S / 2):
+            while run.durable != [last]:  # the thread's answer comes through the event loop
+                await anyio.lowlevel.checkpoint()
+
+
+async def test_the_end_and_jobs_do_not_wait_until_something_has_gathered() -> None:
+    async with running() as run:
+        first = run.add()
+        (await run.writer.backup()).close()
+        assert run.durable == [first]
+        last = run.add()
+    assert run.durable == [first, last]
 
 
 async def test_a_slow_disk_is_the_threads() -> None:
@@ -130,6 +182,7 @@ async def test_after_a_failure_the_thread_tries_again(monkeypatch: pytest.Monkey
         run.disk.failure = StoreIOError("x", "a test says so")
         before = len(run.disk.threads)
         token = run.add()
+        run.writer.hurry()
         await eventually(lambda: run.writer.failures > 1)
         run.disk.failure = None
         await eventually(lambda: run.durable[-1] == token)
