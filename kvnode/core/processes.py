@@ -52,6 +52,8 @@ class Processes:
         """Names of which two processes live."""
         self.suspects: Final[set[str]] = set()
         """Names of which two processes may live, those included."""
+        self._beside: Final[dict[str, int]] = {}
+        """When a process of a suspected name was last heard beside another one that was born before or after it."""
 
     # -- looking ---------------------------------------------------------------------------------------------
 
@@ -151,6 +153,7 @@ class Processes:
         if len(spans) < 2:
             return
         self.suspects.add(name)
+        self._beside[name] = max(sorted(alive for _, alive in spans)[-2], self._beside.get(name, _LONG_AGO))
         both = (min(a[1], b[1]) - max(a[0], b[0]) for a, b in combinations(spans, 2))
         if max(both) >= self._state.limits.duplicate_grace_ms and name not in self.duplicates:
             marks.hit("duplicate-session")
@@ -160,15 +163,14 @@ class Processes:
             self._state.report("duplicate_session", name, text)
 
     def clear(self, now: Now) -> bool:
-        """Acquit names of which one process has been silent for long; says whether there was one."""
+        """Acquit names of which no two processes have been heard beside each other for long; says whether there was
+        one. (How many lived within that time says nothing: the node may restart again and again.)
+        """
         since = now.mono - self._state.limits.duplicate_clear_ms
-        gone = [
-            name
-            for name in sorted(self.suspects)
-            if sum(h.alive > since for h in self.of(name)) + (name == self._state.name) < 2
-        ]
+        gone = [name for name in sorted(self.suspects) if self._beside[name] <= since]
         for name in gone:
             self.suspects.discard(name)
+            del self._beside[name]
             if name in self.duplicates:
                 self.duplicates.discard(name)
                 self._state.report("duplicate_session", name, "one process of this name again", resolved=True)

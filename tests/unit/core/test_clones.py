@@ -226,3 +226,26 @@ def test_a_suspicion_travels() -> None:
     assert "A" in net["C"].acks.processes.suspects
     net.run(net.limits.duplicate_clear_ms + net.limits.beat_ms)
     assert not net["C"].acks.processes.suspects
+
+
+def test_a_suspicion_ends_though_the_node_restarts_again_and_again() -> None:
+    """Two processes within half a minute are no suspicion by themselves, and none that keeps an old one alive."""
+    net = Net("A", "B")
+    net.link("A", "B")
+    net.run(net.limits.beat_ms)
+    net.hold("A", "B")
+    net.write("A", "x", 1)
+    net.run(1_000)
+    store = net.crash("A", links_stay=True)
+    net.start("A", store=store)
+    net.link("A", "B")
+    net.run(1_000)
+    net.release("A", "B")
+    net.run(1_000)
+    assert "A" in net["B"].acks.processes.suspects
+    for _ in range(4):
+        net.run(net.limits.duplicate_clear_ms * 2 // 3)
+        net.restart("A")
+        net.link("A", "B")
+    net.run(1_000)
+    assert not net["B"].acks.processes.suspects
