@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator
 from hashlib import blake2b
 from itertools import accumulate
+from mmap import mmap
 from typing import Final, cast
 
 import msgspec
@@ -20,6 +21,9 @@ from kvnode.core.history import Past
 from kvnode.core.ticks import Incarnation, Ticks
 
 from .base import Batch
+
+Content = bytes | mmap
+"""What stands in a file of the log: frames at their offsets."""
 
 MAGIC: Final = b"kvl\xf5"
 EPOCH_BYTES: Final = 8
@@ -113,7 +117,7 @@ def _sizes(records: list[bytes | None]) -> list[int]:
     return list(map(len, cast("list[bytes]", records)))
 
 
-def read(data: bytes, at: int, *, base: int = 0) -> Frame | None:
+def read(data: Content, at: int, *, base: int = 0) -> Frame | None:
     """The sound frame at this place of `data`, which begins at the offset `base` of its file; None if there is none."""
     if not is_sound(data, at, base=base):
         return None
@@ -127,7 +131,7 @@ def read(data: bytes, at: int, *, base: int = 0) -> Frame | None:
     return Frame(epoch, seq, base + at, base + records, base + records + record_bytes, head)
 
 
-def is_sound(data: bytes, at: int, *, base: int = 0) -> bool:
+def is_sound(data: Content, at: int, *, base: int = 0) -> bool:
     """Whether a whole frame with the right checksum stands at this place; `data` as for :func:`read`."""
     body_at = at + HEADER_BYTES
     if body_at > len(data):

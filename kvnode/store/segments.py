@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence, Set
 from heapq import merge
 from itertools import islice
+from mmap import mmap
 from typing import Final
 
 from kvnode.core.history import Past
@@ -22,7 +23,7 @@ from kvnode.core.ticks import Incarnation, Ticks
 
 from . import files
 from .base import StoreDamaged
-from .frames import REMOVED, Frame, is_sound, read, span_of
+from .frames import REMOVED, Content, Frame, is_sound, read, span_of
 from .rowindex import RowIndex
 
 STEP_BYTES: Final = 1 << 18
@@ -78,17 +79,20 @@ class Segment:
         self.quarantine.update(frame.head.quarantine)
         self.has_past = self.has_past or bool(frame.head.past)
 
-    def content(self) -> bytes:
-        """The bytes of all frames, read from the file and checked. Raises :class:`.base.StoreDamaged`, OSError."""
+    def content(self) -> Content:
+        """The bytes of all frames, read from the file and checked. Raises :class:`.base.StoreDamaged`, OSError. (They
+        are many: memory of their own goes back to the system, what malloc once gave out for them mostly stays.)
+        """
         if not self:
             return b""
+        data = mmap(-1, self.end)
         with open(self.path, "rb") as file:
-            data = file.read(self.end)
+            file.readinto(data)
         if not all(is_sound(data, start) for start in self._starts):
             raise StoreDamaged(self.path, "a commit in it has a wrong checksum")
         return data
 
-    def past(self, data: bytes) -> Iterator[Past]:
+    def past(self, data: Content) -> Iterator[Past]:
         """What its frames put on record of the past, in their order; `data` is its content."""
         if self.has_past:
             for start in self._starts:
@@ -186,7 +190,7 @@ def places_in(segments: Sequence[Segment], keys: Set[bytes]) -> dict[bytes, tupl
     return {key: (segment, place) for segment in segments for key, place in segment.index.last_of(keys).items()}
 
 
-def changed_rows(segments: Sequence[Segment], contents: Sequence[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
+def changed_rows(segments: Sequence[Segment], contents: Sequence[Content]) -> Iterator[tuple[bytes, bytes | None]]:
     """All rows that the segments, later ones over earlier ones, set or (None) remove, ascending by key. `contents` are
     those of the segments.
     """

@@ -6,7 +6,7 @@ Examples:
   python -m kvnode.testing.sim --plan tests/sim/plans/*     plans that were kept as files
   python -m kvnode.testing.sim --scenario tests/sim/scenarios/*
   python -m kvnode.testing.sim --mutants                    plant bugs, and tell which law catches each
-  python -m kvnode.testing.sim --churn 1000000              delete and write again: nothing may grow; some hours
+  python -m kvnode.testing.sim --churn 1000000              delete and write again: nothing may grow; some minutes
 """
 
 from __future__ import annotations

@@ -28,7 +28,19 @@ def process_now(pid: int) -> Process:
     """Raises OSError if it is gone."""
     place = Path(f"/proc/{pid}")
     pages = int((place / "statm").read_text().split()[1])
-    return Process(pages * _PAGE_KIB, len(os.listdir(place / "fd")), len(os.listdir(place / "task")))
+    return Process(pages * _PAGE_KIB, _open_files(place / "fd"), len(os.listdir(place / "task")))
+
+
+def _open_files(place: Path) -> int:
+    """All but the segments of the log: each of them stays open once it has been written to, which may take long."""
+    return sum(not _target(place / name).endswith(LOG_FILES) for name in os.listdir(place))
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:  # closed meanwhile
+        return ""
 
 
 class Files(NamedTuple):

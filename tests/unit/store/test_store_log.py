@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from mmap import mmap
 from pathlib import Path
 from random import Random
 from sqlite3 import Connection, connect
@@ -686,3 +687,17 @@ def test_rows_are_read_back_through_the_log(tmp_path: Path) -> None:
             want = sorted((key, record) for key, record in rows.items() if key >= low)[:limit]
             assert store.read_back(low, limit) == want
     store.close()
+
+
+def test_the_content_of_a_segment_is_memory_that_goes_back(tmp_path: Path) -> None:
+    """Both segments are read for a snapshot; what malloc gives out for that mostly stays with the process."""
+    frame, data = encode(EPOCH, 1, 0, Batch([persist(1, {b"k": b"r" * 1000})]))
+    segment = segments.Segment(str(tmp_path / "log"))
+    Path(segment.path).write_bytes(data)
+    segment.take(frame)
+    content = segment.content()
+    assert isinstance(content, mmap)
+    assert content[:] == data
+    os.truncate(segment.path, len(data) - 1)
+    with pytest.raises(StoreDamaged):
+        segment.content()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -16,7 +17,7 @@ from kvnode.core.path import Path as KvPath
 from kvnode.core.ticks import Dot, incarnation
 from kvnode.testing.served import served_client
 from kvnode.testing.soak.__main__ import main
-from kvnode.testing.soak.measure import Counts, Files, Process, Row, counts_now
+from kvnode.testing.soak.measure import Counts, Files, Process, Row, counts_now, process_now
 from kvnode.testing.soak.run import Plan, Report, write_csv
 from kvnode.testing.soak.trend import (
     MAX_POINTS,
@@ -259,3 +260,12 @@ def test_windows_and_restarts_fit_the_time() -> None:
 def test_nonsense_is_refused(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(args) == 2
     assert capsys.readouterr().out.startswith("soak: say how long")
+
+
+def test_segments_of_the_log_are_no_descriptors_that_leak(tmp_path: Path) -> None:
+    """They are opened when they are first written to, which is long after the first rest."""
+    before = process_now(os.getpid()).fds
+    with (tmp_path / "kv.sqlite-log1").open("wb"):
+        assert process_now(os.getpid()).fds == before
+        with (tmp_path / "other").open("wb"):
+            assert process_now(os.getpid()).fds == before + 1
