@@ -24,7 +24,7 @@ from kvnode.testing.bench.timing import Stopwatch
 
 PROFILE: Final = "a.prof"
 LAYERS: Final = ("core", "codec", "client", "node", "store", "transport")
-WAITED_S: Final = 0.002
+WAITED_S: Final = 0.0002
 """What took so long for each call on average has waited for something to do."""
 START: Final = ("builtins.compile", "builtins.exec", "__build_class__", "marshal", "importlib", "_compiler.py")
 """What belongs to the start of a process."""
