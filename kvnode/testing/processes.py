@@ -157,9 +157,11 @@ class NodeProcess:
     def _await_line(self, process: subprocess.Popen[bytes]) -> str:
         assert process.stdout is not None
         until = time.monotonic() + self.start_timeout_s
+        output = select.poll()  # select() takes no more than 1 024 descriptors, and benchmarks have many
+        output.register(process.stdout, select.POLLIN)
         line = b""
         while not line.endswith(b"\n"):
-            ready, _, _ = select.select([process.stdout], [], [], max(until - time.monotonic(), 0))
+            ready = output.poll(max(until - time.monotonic(), 0) * 1000)
             piece = os.read(process.stdout.fileno(), 4096) if ready else b""
             if not piece:
                 state = "did not get ready in time" if not ready else "ended before it was ready"
