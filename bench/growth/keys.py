@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from bench.nodes import folder, until
 from kvnode.client import connect
 from kvnode.core import path as paths
 from kvnode.core.effects import Persist
@@ -16,9 +17,10 @@ from kvnode.core.entry import NO_VECTOR, Version, body_of, encode_record
 from kvnode.core.stamp import stamp_of
 from kvnode.core.ticks import Dot, Ticks, incarnation
 from kvnode.store import SqliteStore
+from kvnode.testing.bench.timing import cpu_s
 from kvnode.testing.processes import NodeProcess
 
-from .processes import WAIT_S, cpu_s, folder, memory_bytes, until, us
+from .processes import WAIT_S, memory_bytes, us
 
 COUNTS: Final = (1_000, 10_000, 100_000, 1_000_000)
 _AT_ONCE: Final = 20_000
@@ -83,7 +85,7 @@ async def _copy(node: NodeProcess, other: NodeProcess, count: int, begun: float)
             status = await kv.status()
             return bool(status["entries"] >= count and not status["store"]["pending"])
 
-        await until(has_all)
+        await until(has_all, pause_s=0.05, wait_s=WAIT_S)
     return {
         "copy_wall_s": round(time.perf_counter() - began, 2),
         "copy_giver_cpu_us_per_key": us(cpu_s(node.pid) - cpu, count),

@@ -6,10 +6,12 @@ import asyncio
 import time
 from typing import Final
 
+from bench.nodes import folder, until
 from kvnode.client import connect
+from kvnode.testing.bench.timing import cpu_s
 from kvnode.testing.processes import NodeProcess
 
-from .processes import cpu_s, folder, until, us
+from .processes import WAIT_S, us
 
 SIZES: Final = (10, 100, 1_000, 10_000, 100_000, (1 << 20) - 16)
 MOST_BYTES: Final = 40_000_000
@@ -35,7 +37,7 @@ async def _written(a: NodeProcess, b: NodeProcess, size: int, count: int) -> dic
         async def linked() -> bool:
             return any(row["state"] == "linked" for row in (await kv.status())["peers"])
 
-        await until(linked)
+        await until(linked, pause_s=0.05, wait_s=WAIT_S)
         await kv.set("bench.first", value, ack="all", timeout=60.0)
         before, own, began = [cpu_s(p.pid) for p in (a, b)], time.process_time(), time.perf_counter()
         await asyncio.gather(*(write() for _ in range(IN_FLIGHT)))

@@ -6,10 +6,12 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Final
 
+from bench.nodes import folder
 from kvnode.client import Change, Client, connect
+from kvnode.testing.bench.timing import cpu_s
 from kvnode.testing.processes import NodeProcess
 
-from .processes import cpu_s, folder, memory_bytes, us
+from .processes import memory_bytes, us
 
 COUNTS: Final = (1, 10, 100, 1_000)
 STREAMS: Final = 200

@@ -62,40 +62,43 @@ class Acks:
 
     def introduce(self, link: Link, now: Now) -> None:
         """Everything is to be told on this link, as differences to our digest: when it begins, and now and then anew,
-        in case the peer had to drop what it heard.
+        in case the peer had to drop what it heard. Of others only once the peer's own links may have come: in a mesh it
+        hears them itself. But what is known of earlier processes of its name it hears at once (R3).
         """
-        link.told = {}
-        link.tell = {(self._state.name, self._state.session): Telling(None)}
+        limits = self._state.limits
+        link.told, link.tell = {}, {}
+        self._tell_own(link, None, now.mono + limits.ack_delay_ms)
         for name, of in self.processes.items():
+            delay = limits.ack_delay_ms if name == link.name else limits.links_delay_ms + limits.relay_ack_delay_ms
             for held in of:
-                self._tell(link, name, held, (), now)
-        self._due(link, now, self._state.limits.ack_delay_ms)
+                self._tell(link, name, held, (), now.mono + delay)
 
     def grown(self, incs: Iterable[Incarnation], now: Now) -> None:
         """More is durable here (or marks or links changed, with no `incs`): tell every peer."""
-        changed = set(incs)
-        key = (self._state.name, self._state.session)
+        changed, limits = set(incs), self._state.limits
         for link in self._links.values():
-            if not link.introduced:
-                continue
-            telling = link.tell.get(key)
-            if telling is None:
-                link.tell[key] = Telling(set(changed))
-            elif telling.changed is not None:
-                telling.changed |= changed
-            self._due(link, now, self._own_delay(link))
+            if link.introduced:
+                delay = limits.ack_delay_ms if link.hurry is None else limits.prompt_ack_delay_ms
+                self._tell_own(link, changed, now.mono + delay)
 
-    def _own_delay(self, link: Link) -> int:
-        limits = self._state.limits
-        return limits.ack_delay_ms if link.hurry is None else limits.prompt_ack_delay_ms
+    def _tell_own(self, link: Link, changed: set[Incarnation] | None, due: int) -> None:
+        key = (self._state.name, self._state.session)
+        telling = link.tell.get(key)
+        if telling is None:
+            link.tell[key] = Telling(None if changed is None else set(changed), due)
+        else:
+            telling.due = min(telling.due, due)
+            if telling.changed is not None and changed:
+                telling.changed |= changed
+        _plan(link, due)
 
     def hurry(self, link: Link, now: Now) -> None:
         """At the peer a writer waits for what has just come from it. The next transaction stores it, if it is no news
         an earlier one.
         """
         link.hurry = self._state.next_token
-        if link.ack_at is not None:
-            self._due(link, now, self._state.limits.prompt_ack_delay_ms)
+        if (self._state.name, self._state.session) in link.tell:
+            self._tell_own(link, set(), now.mono + self._state.limits.prompt_ack_delay_ms)
 
     def stored(self, token: int, changed: Iterable[Incarnation], now: Now) -> None:
         """A transaction is durable, and by it more of these incarnations (or marks)."""
@@ -104,19 +107,21 @@ class Acks:
             if link.hurry is not None and link.hurry <= token:
                 link.hurry = None
 
-    def _tell(self, link: Link, name: str, held: Held, changed: Iterable[Incarnation], now: Now) -> None:
+    def _relay(self, link: Link, name: str, held: Held, changed: Iterable[Incarnation], now: Now) -> None:
+        """Tell what has changed at another process."""
+        self._tell(link, name, held, changed, now.mono + self._state.limits.relay_ack_delay_ms)
+
+    def _tell(self, link: Link, name: str, held: Held, changed: Iterable[Incarnation], due: int) -> None:
         """Relay, unless the peer hears it from the process itself. The first word on a link tells everything."""
         key = (name, held.session)
         if key == (link.name, link.session) or key in link.links:
             return
-        telling = link.tell.setdefault(key, Telling(set() if key in link.told else None))
+        telling = link.tell.get(key)
+        if telling is None:
+            telling = link.tell[key] = Telling(set() if key in link.told else None, due)
         if telling.changed is not None:
             telling.changed.update(changed)
-        self._due(link, now, self._state.limits.relay_ack_delay_ms)
-
-    def _due(self, link: Link, now: Now, delay: int) -> None:
-        due = now.mono + delay
-        link.ack_at = due if link.ack_at is None else min(link.ack_at, due)
+        _plan(link, telling.due)
 
     def wake(self, now: Now) -> bool:
         """Show signs of life, and send what is due; says whether a clone has ended, so that forgetting can go on."""
@@ -137,7 +142,14 @@ class Acks:
         tell, link.tell = link.tell, {}
         states = []
         for process, telling in tell.items():
-            held = own if process[1] == own.session else self.processes.find(process)
+            if telling.due > now.mono:
+                link.tell[process] = telling
+                _plan(link, telling.due)
+                continue
+            if process[1] == own.session:
+                held: Held | None = own
+            else:  # by now the peer may hear it from the process itself
+                held = None if process in link.links else self.processes.find(process)
             if held is not None:
                 states.append(self._state_of(link, process, held, telling.changed, now))
         if states:
@@ -173,8 +185,8 @@ class Acks:
             return None
         due = told.links_at + self._state.limits.links_delay_ms
         if told.links is not None and now.mono < due and not set(told.links) - set(held.links):
-            link.tell[process] = Telling(set())
-            link.ack_at = due if link.ack_at is None else min(link.ack_at, due)
+            link.tell[process] = Telling(set(), due)
+            _plan(link, due)
             return None
         told.links, told.links_at = held.links, now.mono
         return held.links
@@ -226,7 +238,7 @@ class Acks:
         process = (ack.name, ack.session)
         for other in self._links.values():
             if process not in other.links and other is not link and other.introduced:
-                self._tell(other, ack.name, held, changed, now)
+                self._relay(other, ack.name, held, changed, now)
         return news or self.processes.current(ack.name) is not spoke
 
     def _take_links(self, ack: AckState, held: Held, *, direct: bool) -> None:
@@ -254,7 +266,7 @@ class Acks:
                 link.est.union(inc, ticks)
         for process in sorted(gone):
             if (other := self.processes.find(process)) is not None:
-                self._tell(link, process[0], other, other.known.map, now)
+                self._relay(link, process[0], other, other.known.map, now)
 
     def _adopt(self, name: str, held: Held) -> None:
         """A mark that a member has holds here, too (R3), unless nothing of its incarnation is missing anywhere. Of a
@@ -287,3 +299,9 @@ class Acks:
                 self._state.name,
                 "this node once held more than its store does (an old backup?); what is missing comes from its peers",
             )
+
+
+def _plan(link: Link, due: int) -> None:
+    """Something is to be told on this link then."""
+    if link.ack_at is None or due < link.ack_at:
+        link.ack_at = due

@@ -41,9 +41,10 @@ class Walk:
 
 @dataclass(slots=True)
 class Telling:
-    """What the peer has yet to hear about one process's acknowledgements: None is all of it."""
+    """What the peer has yet to hear about one process's acknowledgements (None is all of it), and when."""
 
     changed: set[Incarnation] | None
+    due: int
 
 
 @dataclass(slots=True)

@@ -128,6 +128,39 @@ def acknowledged(stranger: Stranger, dot: Dot) -> bool:
     return any(dot.tick in Ticks(tuple(word.known.get(dot.inc, ()))) for word in words)
 
 
+def test_a_newcomer_to_a_mesh_is_not_told_what_it_hears_itself() -> None:
+    net = linked(*"ABCDE", mesh=True)
+    net.crash("E")
+    net.run(30_000)
+    net.start("E")
+    net.log.clear()
+    for label in "ABCD":
+        net.link(label, "E")
+    net.run(10_000)
+    told = {
+        state.name
+        for label in "ABCD"
+        for ack in net.sent(Ack, label, "E")
+        for state in ack.states
+        if state.name != label
+    }
+    assert told == {"E"}  # of its process before
+    assert net["E"].members() == set("ABCDE")
+    dot = net.write("E", "x", 1)
+    net.run(1_000)
+    assert net["E"].ackers(dot) == set("ABCD")
+
+
+def test_who_is_not_heard_by_a_newcomer_itself_is_told_of_after_a_while() -> None:
+    net = linked(*"ABC")
+    net.start("D")
+    net.link("C", "D")
+    net.run(500)
+    assert net["D"].acks.processes.current("A") is None
+    net.run(1_000)
+    assert net["D"].acks.processes.current("A") is not None
+
+
 def test_acknowledgements_are_relayed() -> None:
     net = linked(*"ABCD")
     dot = net.write("A", "x", 1)
@@ -344,7 +377,7 @@ def test_a_relayed_word_says_how_old_it_is() -> None:
     net.run(30_000)
     net.start("D")
     net.link("C", "D")
-    net.run(1_000)
+    net.run(1_500)
     (said,) = states(net, "C", "D", "A")
     assert 25_000 <= said.age_ms <= 45_000
 

@@ -222,7 +222,7 @@ def test_a_suspicion_travels() -> None:
     net.run(net.limits.beat_ms)
     net.restart("C")
     net.link("B", "C")
-    net.run(1_000)
+    net.run(1_500)
     assert "A" in net["C"].acks.processes.suspects
     net.run(net.limits.duplicate_clear_ms + net.limits.beat_ms)
     assert not net["C"].acks.processes.suspects
