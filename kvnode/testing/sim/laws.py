@@ -235,7 +235,7 @@ def _check_writes(world: World) -> None:
         live[key] = live_dots(siblings, wall)
     known = None if world.doubted else full[0].replica.known.map
     ledger = world.ledger
-    accounted = ledger.accounted(live, known, world.wall(latest=True))
+    accounted = ledger.accounted(live, known, world.wall(latest=True), forgetful=world.may_forget_supersession)
     running = {(p.label, p.run) for p in world.processes()}
     for write in ledger.user_writes():
         owed = (write.durable and not write.volatile) or (write.host, write.run) in running

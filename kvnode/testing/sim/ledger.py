@@ -139,10 +139,16 @@ class Ledger:
     # -- the verdict -----------------------------------------------------------------------------------------
 
     def accounted(
-        self, live: dict[bytes, frozenset[Dot]], known: dict[Incarnation, Ticks] | None, wall: int
+        self,
+        live: dict[bytes, frozenset[Dot]],
+        known: dict[Incarnation, Ticks] | None,
+        wall: int,
+        *,
+        forgetful: bool = False,
     ) -> set[Dot]:
         """The writes that still count: live at the end, an effective delete, or superseded by one that counts. A delete
-        is effective if it is known, or (with no `known`, after somebody's doubts) if nothing it superseded is shown.
+        is effective if it is known, or (with no `known`, after somebody's doubts) if nothing it superseded is shown;
+        if all may be `forgetful` of what it superseded, that may be shown, too.
         """
         out: set[Dot] = set()
         for key, dots in self.by_key.items():
@@ -150,7 +156,7 @@ class Ledger:
             for dot in reversed(dots):
                 write = self.writes[dot]
                 ended = write.deletes_at(wall) and (write.durable or write.volatile)
-                ended = ended and (has(known, dot) if known is not None else not write.past & shown)
+                ended = ended and (has(known, dot) if known is not None else forgetful or not write.past & shown)
                 if dot in shown or ended or any(s in out for s in write.successors):
                     out.add(dot)
         return out

@@ -100,15 +100,13 @@ class Watch:
         self._show(process, view, effect.key, effect.siblings)
 
     def _may_go_back(self, process: Process, dot: Dot) -> bool:
-        """Whether a node may show for a moment what it had seen superseded (at rest it may not): what was copied; one
-        whose store was in doubt, from one that was set back to before it acknowledged; a whole replica for which nobody
-        waits yet before a vector is stripped, until it has compared (R5); a partial one that hears from another,
-        which may be its only way, until it has asked somebody else (R8).
+        """Whether a node may show for a moment what it had seen superseded (at rest it may not): what was copied, or
+        is excused altogether; a whole replica for which nobody waits yet before a vector is stripped, until it has
+        compared (R5); a partial one that hears from another, which may be its only way, until it has asked somebody
+        else (R8).
         """
         world, label = self._world, process.host.label
         if world.may_forget_supersession or self._ledger.is_blurred(dot):
-            return True
-        if world.doubted and any(h.disk.rewound for h in world.hosts.values()):
             return True
         if process.host.view is None:
             return not world.waited_for(process, dot)

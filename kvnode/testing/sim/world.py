@@ -184,9 +184,11 @@ class World:
     @property
     def may_forget_supersession(self) -> bool:
         """Whether a store in doubt (R6) may have forgotten what superseded a value, and somebody may bring it back for
-        whom nobody waited before the vector was stripped: a retired node, or one that never was a member.
+        whom nobody waited before the vector was stripped (a retired node, or one that never was a member), or whose
+        store was set back to before it acknowledged: then nothing tells any more which of the two was first.
         """
-        return self.doubted and (bool(self.retired) or any(h.name not in self.joined for h in self.hosts.values()))
+        late = any(h.name not in self.joined or h.disk.rewound for h in self.hosts.values())
+        return self.doubted and (bool(self.retired) or late)
 
     def look_for_members(self) -> None:
         """Who is a member in everybody's eyes now?"""
