@@ -168,13 +168,14 @@ def check_known(world: World, process: Process, *, final: bool = False) -> None:
     between. So this is looked at whenever ranges or verdicts were taken in.
 
     Of two processes of one name the older may be silent for so long that its run's ticks are void before it is back
-    with them (R3). They are then set aside, which is judged at the end.
+    with them (R3), and so may be one that was retired while it lived. They are then set aside, which is judged at the
+    end.
     """
     if process.host.view is not None:
         return  # what it lost by a verdict of a full peer may have been forgotten everywhere (R8)
     tree = process.replica.tree
     for write in without_effect(world, process.replica.known.map, lambda key: {v.dot for v in tree.get(key)}):
-        if not final and name_of(write.dot.inc) in world.cloned:
+        if not final and name_of(write.dot.inc) in world.cloned | world.retired:
             continue
         where = Path.from_key(write.key)
         world.broken("known", f"{process.label} knows {write.dot} at {where}, and has nothing of it")
