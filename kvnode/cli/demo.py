@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from hashlib import blake2b
+from importlib.util import find_spec
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -60,6 +61,8 @@ async def demo(ctx: click.Context, keep: bool, simulated: bool, limit: float) ->
     """See the help text above."""
     if sys.platform == "win32":
         raise CliError("the demo runs nodes, and nodes do not run on Windows")
+    if find_spec("pyownet") is None:
+        raise CliError("the demo reads thermometers, and for that pyownet is missing: pip install pyownet")
     with tempfile.TemporaryDirectory(prefix="kvnode-demo-") as folder:
         with anyio.move_on_after(limit) as scope:
             async with AsyncExitStack() as stack:

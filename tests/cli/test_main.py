@@ -351,3 +351,10 @@ def test_plugins_are_listed_and_checked_on_demand(kv: Kv, plugins: list[list[str
 
 def test_a_command_may_run_behind_the_loop() -> None:
     assert AfterLoop(lambda: 3).run() == 3
+
+
+def test_the_demo_says_what_is_missing(kv: Kv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvnode.cli.demo.find_spec", lambda name: None)
+    done = kv("demo")
+    assert done.code == Exit.FAILED
+    assert done.err == "kv: the demo reads thermometers, and for that pyownet is missing: pip install pyownet\n"
