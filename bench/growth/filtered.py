@@ -131,8 +131,8 @@ def _assumed(steps: int) -> Iterator[None]:
         if (steps < 1 or name in self._state.members) and (steps < 2 or not link.partial):
             told(self, link, name, *rest)
 
-    Acks._tell = tell  # type: ignore[method-assign, assignment]
+    Acks._tell = tell  # type: ignore[method-assign, assignment]  # a step of the plan, tried out
     try:
         yield
     finally:
-        Acks._tell = told  # type: ignore[method-assign]
+        Acks._tell = told  # type: ignore[method-assign]  # as it was
