@@ -175,13 +175,15 @@ class Session:
         connection.queue(self._hello)
         payloads = await self._greeting(connection, decoder)
         self._up(connection, decode_answer(payloads[0]))
-        payloads = payloads[1:]
-        while True:
-            self._take(payloads)
-            data = await connection.receive()
+        self._take(payloads[1:])
+
+        def take(data: bytes) -> bool:
             self._heard = self._time()
             self._pinged = None
-            payloads = decoder.feed(data)
+            self._take(decoder.feed(data))
+            return True
+
+        await connection.deliver(take)
 
     async def _greeting(self, connection: Connection, decoder: FrameDecoder) -> list[bytes]:
         payloads: list[bytes] = []

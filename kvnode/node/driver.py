@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import anyio
-import anyio.lowlevel
 from anyio.abc import TaskStatus
 
 from kvnode.core.effects import Change, LinkId, Notify, Now, Refused, Report, Wrote
 from kvnode.core.messages import Event, Message
 from kvnode.core.replica import Replica
 from kvnode.core.ticks import Known
-from kvnode.transport.signals import Signal, clock, signals
+from kvnode.transport.chores import Chore, chore
+from kvnode.transport.signals import clock
 
 from . import acks
 from .acks import AckLevel
@@ -76,8 +76,8 @@ class Driver:
         """Who the peers are; whoever dials and accepts puts its function here."""
         self._clock: Final = clock
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._wake: Signal | None = None
-        """Set in place while the driver sleeps."""
+        self._turns: Chore | None = None
+        """In place when it runs."""
         self._turned: anyio.Event | None = None
         self._due = NEVER
         """When the next turn is due of itself, in milliseconds of `Now.mono`; only turns change that."""
@@ -98,13 +98,19 @@ class Driver:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Drive until :meth:`stop` (or cancellation); everything accepted before is stored at the end."""
         self._due = self.replica.next_deadline
+        self._turns = chore(self._turn)
+        if self._stopping:
+            self._turns.end()
+        if self._inbox:
+            self._turns.ask()
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._write_shielded, name="store writer")
                 tasks.start_soon(self._alarm.run, name="alarm")
                 task_status.started()
                 try:
-                    await self._turns()
+                    await self._turns.run()
+                    self._turn()
                 finally:
                     self._stopping = True
                     self.store.end()
@@ -116,28 +122,17 @@ class Driver:
     def stop(self) -> None:
         """End :meth:`run` after what is in the inbox."""
         self._stopping = True
-        self._rouse()
+        if self._turns is not None:
+            self._turns.end()
 
     async def _write_shielded(self) -> None:
         with anyio.CancelScope(shield=True):
             await self.store.run()
 
-    async def _turns(self) -> None:
-        new_signal = signals()
-        while not self._stopping:
-            if self._inbox:
-                await anyio.lowlevel.checkpoint()
-            else:
-                self._wake = new_signal()
-                await self._wake.wait()
-            self._turn()
-        self._turn()
-
     def _rouse(self) -> None:
         """Let the driver have a turn."""
-        if self._wake is not None:
-            self._wake.set()
-            self._wake = None
+        if self._turns is not None:
+            self._turns.ask()
 
     def _turn(self) -> None:
         now = self._clock()
@@ -187,8 +182,7 @@ class Driver:
 
     def _post(self, handler: Callable[..., None], *args: Any) -> None:
         self._inbox.append((handler, args))
-        if self._wake is not None:
-            self._rouse()
+        self._rouse()
 
     async def _next_turn(self) -> None:
         """Wait until the next turn is over."""
@@ -372,9 +366,14 @@ class Driver:
         """The link's output queue has drained."""
         self._post(self._writable, link)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much waits in the inbox that readers of links are to pause, see :meth:`admit`."""
+        return len(self._inbox) >= MAX_INBOX
+
     async def admit(self) -> None:
-        """Wait while the inbox is full. Readers of links call this between two reads."""
-        while len(self._inbox) >= MAX_INBOX and not self._ended:
+        """Wait while the inbox is crowded."""
+        while self.is_crowded and not self._ended:
             await self._next_turn()
 
     def _linked(self, now: Now, link: LinkId, dialled: bool) -> None:

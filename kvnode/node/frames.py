@@ -33,6 +33,21 @@ class Frames:
         batch, self._ready = self._ready, []
         return batch
 
+    async def deliver(self, take: Callable[[list[bytes]], bool]) -> None:
+        """Hand the payloads that come to `take`, until it gives False: no more are wanted for now. It must not wait.
+        Raises what it raises, and what :meth:`batch` does.
+        """
+
+        def cut(data: bytes) -> bool:
+            if self.on_bytes is not None:
+                self.on_bytes()
+            payloads = self._decoder.feed(data)
+            return not payloads or take(payloads)
+
+        ready, self._ready = self._ready, []
+        if not ready or take(ready):
+            await self.connection.deliver(cut)
+
     async def first(self) -> bytes:
         """The first payload; those behind it stay for :meth:`batch`."""
         payload, *self._ready = await self.batch()

@@ -290,9 +290,14 @@ class Peers:
                 return
             frames.on_bytes = lambda: self._heard(link)
             self._take(link, first, target)
-            while True:
-                for payload in await frames.batch():
+
+            def take(payloads: list[bytes]) -> bool:
+                for payload in payloads:
                     self._take(link, payload, target)
+                return not self._driver.is_crowded
+
+            while True:
+                await frames.deliver(take)
                 await self._driver.admit()
         except ConnectionClosed:
             return

@@ -1,14 +1,15 @@
 """One client of a node, from its hello to its end.
 
-A session has three tasks besides the connection's writer: one reads and answers at once what needs no waiting, one
-(:meth:`ClientSession._pump`) lets the streams produce as far as the connection takes it, and a small pool waits for
-what takes time. Nothing here ever waits for a slow client on behalf of another: calls pause their own reader,
+What comes is handled, and answered if that needs no waiting, in the event loop's call that has read it; a chore
+(:meth:`ClientSession._produce`) lets the streams produce as far as the connection takes it, and a small pool of tasks
+waits for what takes time. Nothing here ever waits for a slow client on behalf of another: calls pause their own reader,
 streams keep to their bounds (see :mod:`.watching`), and a client that does not read at all is cut off.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +22,7 @@ from kvnode.client.wire import FEATURES, LAST_REQUEST, WireError, decode_request
 from kvnode.codec.framing import FrameError, frame
 from kvnode.core.path import path_key
 from kvnode.transport.base import Connection, ConnectionClosed
-from kvnode.transport.signals import Ending, endings
+from kvnode.transport.chores import chore
 
 from .client_calls import ClientCalls
 from .client_limits import ClientLimits
@@ -68,8 +69,8 @@ class ClientSession:
         self._author: Final = hello.author
         self._streams: Final[dict[int, Stream]] = {}
         self._dirty: dict[Stream, None] = {}
-        self._wake: Ending | None = None
-        """Ended when a stream may produce, while all were at rest."""
+        self._pump: Final = chore(self._produce)
+        self._output_full = anyio.Event()
         self._writes: Final = ClientWrites(
             self._driver,
             self._send,
@@ -78,6 +79,8 @@ class ClientSession:
             timeout_ms=shared.limits.timeout_ms,
         )
         self._read_at = 0
+        self._rest: list[bytes] = []
+        """Requests that have come and were not handled yet."""
         self._heard = True
         self._tasks: TaskGroup | None = None
         self._handlers: Final[dict[type[p.Message], Callable[[Any], None]]] = {
@@ -113,7 +116,8 @@ class ClientSession:
                 calls = ClientCalls(self._driver, shared.inspector, tasks, self._send, self._author, self._limits)
                 self._handlers.update(calls.handlers)
                 self._handlers[p.Cancel] = partial(self._cancel, calls)
-                tasks.start_soon(self._pump)
+                tasks.start_soon(self._pump.run)
+                tasks.start_soon(self._mind_output)
                 tasks.start_soon(self._mind_idle)
                 await self._read(calls)
                 tasks.cancel_scope.cancel()
@@ -125,51 +129,71 @@ class ClientSession:
     # -- tasks -----------------------------------------------------------------------------------------------
 
     async def _read(self, calls: ClientCalls) -> None:
+        """Take requests, pausing while there is no room for more, or others shall have a turn."""
         limits, connection, writes = self._limits, self._connection, self._writes
-        turn = limits.turn_requests
+        take = partial(self._take_all, calls)
         try:
             while True:
-                batch = await self._frames.batch()
-                self._heard = True
-                self._read_at = self._driver.now().mono
-                for at, payload in enumerate(batch, 1):
-                    if self._take(payload) is not p.Get:  # what is answered at once leaves nothing that waits
-                        if writes.is_full:
-                            await writes.room()
-                        if calls.is_full:
-                            await calls.room()
-                    if connection.queued_bytes > limits.output_bytes:
-                        await connection.drained(limits.drained_bytes)
-                    if not at % turn:
-                        await anyio.lowlevel.checkpoint()
+                if not self._rest:
+                    await self._frames.deliver(take)
+                if writes.is_full:
+                    await writes.room()
+                if calls.is_full:
+                    await calls.room()
+                if connection.queued_bytes > limits.output_bytes:
+                    await connection.drained(limits.drained_bytes)
+                await anyio.lowlevel.checkpoint()
+                if self._rest:
+                    take(self._rest)
         except ConnectionClosed:
             return
         except FrameError as err:
             connection.queue(framed(p.Fail(0, "protocol_error", str(err))))
             await connection.finish(str(err))
 
-    async def _pump(self) -> None:
+    def _take_all(self, calls: ClientCalls, payloads: list[bytes]) -> bool:
+        """Handle requests; False if the reader is to pause. Then it goes on with those in `_rest`."""
+        self._heard = True
+        self._read_at = self._driver.now().mono
+        self._rest = []
+        limits, connection, writes = self._limits, self._connection, self._writes
+        turn = limits.turn_requests
+        for at, payload in enumerate(payloads, 1):
+            waits = self._take(payload) is not p.Get  # which is answered at once
+            if (
+                (waits and (writes.is_full or calls.is_full))
+                or connection.queued_bytes > limits.output_bytes
+                or at == turn
+            ):
+                self._rest = payloads[at:]
+                return False
+        return True
+
+    def _produce(self) -> None:
         """Let streams produce, in turn, as far as the connection takes it."""
         limits, connection = self._limits, self._connection
-        ending = endings()
-        try:
+        for stream in list(self._dirty):
+            if connection.queued_bytes > limits.output_bytes:
+                self._output_full.set()
+                return
+            if stream.ready:
+                stream.produce(self._send)
+            if stream.ended:
+                self._end_stream(stream.id)
+            elif not stream.ready:
+                self._dirty.pop(stream, None)
+        connection.push()
+        if self._dirty:
+            self._pump.ask()
+
+    async def _mind_output(self) -> None:
+        """Let streams go on when there is room again."""
+        with suppress(ConnectionClosed):
             while True:
-                if not self._dirty:
-                    self._wake = ending()
-                    await self._wake
-                for stream in list(self._dirty):
-                    if connection.queued_bytes > limits.output_bytes:
-                        await connection.drained(limits.drained_bytes)
-                    if stream.ready:
-                        stream.produce(self._send)
-                    if stream.ended:
-                        self._end_stream(stream.id)
-                    elif not stream.ready:
-                        self._dirty.pop(stream, None)
-                if self._dirty:
-                    await anyio.lowlevel.checkpoint()
-        except ConnectionClosed:
-            return
+                await self._output_full.wait()
+                self._output_full = anyio.Event()
+                await self._connection.drained(self._limits.drained_bytes)
+                self._pump.ask()
 
     async def _mind_idle(self) -> None:
         """Close a connection whose other end is gone without a word."""
@@ -240,8 +264,7 @@ class ClientSession:
     def _touch(self, stream: Stream) -> None:
         if stream not in self._dirty:
             self._dirty[stream] = None
-            if self._wake is not None and not self._wake.done():
-                self._wake.set_result(None)
+            self._pump.ask()
 
     def _end_stream(self, id: int) -> None:
         stream = self._streams.pop(id, None)

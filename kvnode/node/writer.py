@@ -5,7 +5,8 @@ for them. A store that fails keeps the node going: what is to be stored is merge
 the time the failure lasts) and tried again, with back-off; whoever asks for ``disk`` is told.
 
 What may take long is done on a thread: whatever is no plain commit, and all commits unless the disk has proved to be
-quick (see :mod:`.pace`).
+quick (see :mod:`.pace`). Then the event loop commits, behind what it was to do already: what peers and watchers wait
+for leaves first.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import anyio.lowlevel
 
 from kvnode.core.effects import Persist
 from kvnode.store.base import Batch, StoreError
+from kvnode.transport.chores import Chore, chore
 from kvnode.transport.signals import Signal, signals
 from kvnode.transport.worker import Worker
 
@@ -32,8 +34,6 @@ LINGER_S: Final = 0.02
 """So long what nobody waits for gathers: a node that takes in what is written elsewhere, say, syncs fifty times a
 second instead of a thousand times, and leaves the disk to those who wait for it.
 """
-GIVE_WAY: Final = 2
-"""So often the event loop goes round before it commits by itself: what peers and watchers wait for leaves first."""
 MERGE_ABOVE: Final = 64
 """So many gathered transactions are merged to one."""
 RETRY_FIRST_S: Final = 0.2
@@ -106,12 +106,15 @@ class Writer:
         self._worker: Final = Worker("store")
         self._pending: list[Persist] = []
         self._urgent = False
-        """Whether somebody waits for something in `_pending`."""
+        """Whether somebody waits for the task to commit what is in `_pending`."""
         self._lingers = False
         self._under_way = 0
         self._jobs: deque[_Job] = deque()
         self._wake: Signal | None = None
         """Set in place while there is nothing to do."""
+        self._at_once: Chore | None = None
+        """Commits on the event loop; in place while the writer runs."""
+        self._due_here = False
         self._ending = False
         self.failure: str | None = None
         """Why the store fails; None while it works."""
@@ -156,9 +159,46 @@ class Writer:
 
     def hurry(self) -> None:
         """Somebody waits for what was added."""
-        if self._pending and not self._urgent:
-            self._urgent = True
-            self._rouse()
+        if not self._pending or self._urgent:
+            return
+        if self._at_once is not None and self._pace.is_quick and not self._is_busy:
+            self._due_here = True
+            self._at_once.ask()
+        else:
+            self._press()
+
+    def _press(self) -> None:
+        """Let the task commit now."""
+        self._urgent = True
+        self._rouse()
+
+    @property
+    def _leaves_it(self) -> bool:
+        """Whether what is pending will be committed on the event loop in a moment, not by the task."""
+        return self._due_here and not (self._urgent or self._ending)
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether something is done, or waits, that comes before a commit here and now."""
+        return bool(self._under_way or self._jobs or self.failure)
+
+    def _commit_here(self) -> None:
+        """Commit on the event loop, without the task, if that will do: somebody waits for a quick disk."""
+        self._due_here = False
+        batch = self._pending
+        if not batch:
+            return
+        if self._is_busy or len(batch) > MERGE_ABOVE or not self._store.is_brief(batch):
+            self._press()
+            return
+        self._pending, self._urgent = [], False
+        try:
+            self._pace.held_up(self._timed(batch))
+        except StoreError as err:
+            self._failed(batch, err)
+            self._press()
+        else:
+            self._committed(batch)
 
     async def _call(self, do: Callable[[], T]) -> T:
         """Run `do` where commits run, between two of them, when what is pending now has been tried. Raises what it
@@ -178,15 +218,20 @@ class Writer:
 
     async def run(self) -> None:
         """Commit until :meth:`end`; then what is pending goes to disk, or is given up if the store fails."""
+        self._at_once = chore(self._commit_here)
         try:
-            await self._run()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._at_once.run)
+                await self._run()
+                self._at_once.end()
         finally:
+            self._at_once = None
             self._worker.close()
 
     async def _run(self) -> None:
         delay = RETRY_FIRST_S
         while self._pending or self._jobs or not self._ending:
-            sound = not self._pending or await self._commit()
+            sound = not self._pending or self._leaves_it or await self._commit()
             if self._jobs:
                 await self._work()  # it may have mended what failed: tried again at once
             elif not sound and self._ending:
@@ -253,41 +298,41 @@ class Writer:
         return result
 
     async def _commit(self) -> bool:
-        on_loop = self._urgent and self._store.blocking and self._pace.is_quick
-        for _ in range(GIVE_WAY * on_loop):
-            await anyio.lowlevel.checkpoint()
         batch, self._pending, self._urgent = self._pending, [], False
         if len(batch) > MERGE_ABOVE:
             batch = [merged(batch)]
         self._under_way = len(batch)
         try:
-            await self._store_all(batch, on_loop)
+            await self._store_all(batch)
         except StoreError as err:
-            self._pace.failed()
-            self.failures += 1
-            self._pending = [merged([*batch, *self._pending])]
-            self._set_failure(str(err) or type(err).__name__)
+            self._failed(batch, err)
             return False
         finally:
             self._under_way = 0
+        self._committed(batch)
+        return True
+
+    def _committed(self, batch: Sequence[Persist]) -> None:
         self.commits += 1
         self.rows += sum(len(p.rows) for p in batch)
         self._set_failure(None)
         self._done(batch[-1].token)
-        return True
 
-    async def _store_all(self, batch: Sequence[Persist], on_loop: bool) -> None:
-        """Commit: here, if somebody waits for a quick disk and nothing else is to be done, else on the thread. Raises
-        StoreError.
-        """
+    def _failed(self, batch: Sequence[Persist], err: StoreError) -> None:
+        """It is tried again, with what was added since."""
+        self._pace.failed()
+        self.failures += 1
+        self._pending = [merged([*batch, *self._pending])]
+        self._set_failure(str(err) or type(err).__name__)
+
+    async def _store_all(self, batch: Sequence[Persist]) -> None:
+        """Commit, on the thread if it may block. Raises StoreError."""
         if not self._store.blocking:
             self._store.commit(batch)
-        elif not self._store.is_brief(batch):
-            await self._worker.run(partial(self._store.commit, batch))
-        elif on_loop:
-            self._pace.held_up(self._timed(batch))
-        else:
+        elif self._store.is_brief(batch):
             self._pace.took_on_thread(await self._worker.run(partial(self._timed, batch)))
+        else:
+            await self._worker.run(partial(self._store.commit, batch))
 
     def _timed(self, batch: Sequence[Persist]) -> float:
         """Commit; gives how long it took, without the wait for the thread, in seconds."""

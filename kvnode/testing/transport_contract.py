@@ -201,6 +201,108 @@ async def close_ends_both_sides(transport: Transport, address: Address) -> None:
         await ended.wait()
 
 
+async def delivers_until_no_more_is_wanted(transport: Transport, address: Address) -> None:
+    """What comes goes to the taker until it gives False; the rest is kept for the next one, and nothing is lost."""
+    payloads = [bytes([n % 256]) * 50 for n in range(200)]
+    got: list[bytes] = []
+    decoder = FrameDecoder()
+    calls = 0
+
+    def take(data: bytes) -> bool:
+        nonlocal calls
+        calls += 1
+        got.extend(decoder.feed(data))
+        return False
+
+    async with served(transport, address, echo) as listener, transport.dial(listener.address) as connection:
+        while len(got) < len(payloads):
+            sent, called = len(got), calls
+            for payload in payloads[sent : sent + 20]:
+                connection.queue(frame(payload))
+                connection.push()
+            while len(got) < sent + 20:
+                await connection.deliver(take)
+                called += 1
+                assert calls == called  # once each time
+        connection.queue(frame(b"behind"))
+        connection.push()
+        assert await frames(connection, 1) == [b"behind"]
+    assert got == payloads
+
+
+async def delivering_ends_with_the_connection(transport: Transport, address: Address) -> None:
+    """What the taker raises comes out, and the connection stands; the end of the connection raises ConnectionClosed."""
+    ended = anyio.Event()
+
+    def fail(data: bytes) -> bool:
+        raise ValueError(bytes(data))
+
+    async def reader(connection: Connection) -> None:
+        try:
+            await connection.deliver(lambda _: True)
+        except ConnectionClosed:
+            ended.set()
+
+    async with served(transport, address, echo) as listener, transport.dial(listener.address) as connection:
+        connection.queue(b"x")
+        try:
+            await connection.deliver(fail)
+        except ValueError as err:
+            assert err.args == (b"x",)
+        else:
+            raise AssertionError("what the taker raised is lost")
+        await connection.send(b"y")
+        assert await connection.receive() == b"y"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reader, connection)
+            await anyio.wait_all_tasks_blocked()
+            connection.close("enough")
+            await ended.wait()
+    ended = anyio.Event()
+    async with served(transport, address, reader) as listener:
+        async with transport.dial(listener.address):
+            pass
+        await ended.wait()
+
+
+async def enough_is_told_even_at_the_end(transport: Transport, address: Address) -> None:
+    """Who wanted no more is told so, even if the connection ends at the same moment: there may be work left to do."""
+    got: list[bytes] = []
+
+    def take(data: bytes) -> bool:
+        got.append(data)
+        return False
+
+    async def say_one_thing(connection: Connection) -> None:
+        connection.queue(b"all")
+        await connection.finish()
+
+    async with served(transport, address, say_one_thing) as listener, transport.dial(listener.address) as connection:
+        await connection.deliver(take)
+        assert got == [b"all"]
+        try:
+            await connection.deliver(take)
+        except ConnectionClosed:
+            return
+        raise AssertionError("nothing tells of the end")
+
+
+async def a_cancelled_taker_takes_nothing(transport: Transport, address: Address) -> None:
+    """What comes after a deliver() was cancelled is for the next one."""
+
+    def never(data: bytes) -> bool:
+        raise AssertionError("it was cancelled")
+
+    async with served(transport, address, echo) as listener, transport.dial(listener.address) as connection:
+        with anyio.move_on_after(0.01):
+            await connection.deliver(never)
+        await connection.send(b"later")
+        got = b""
+        while len(got) < 5:
+            got += await connection.receive()
+        assert got == b"later"
+
+
 async def nobody_there(transport: Transport, address: Address) -> None:
     """Dialling where nobody listens fails with one line that names the address."""
     async with served(transport, address, echo) as listener:
@@ -279,6 +381,10 @@ CONTRACT: Final[tuple[Check, ...]] = (
     a_waiting_sender_can_be_cancelled,
     finish_delivers_what_is_queued,
     close_ends_both_sides,
+    delivers_until_no_more_is_wanted,
+    delivering_ends_with_the_connection,
+    enough_is_told_even_at_the_end,
+    a_cancelled_taker_takes_nothing,
     nobody_there,
     listening_twice_fails,
     the_address_is_free_again,

@@ -8,6 +8,7 @@ Everything else is as with :class:`~.base.StreamConnection`; the contract suite 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import anyio
@@ -35,11 +36,13 @@ class AsyncioConnection(Connection, asyncio.Protocol):
         "_chunks",
         "_closed",
         "_ended_input",
+        "_enough",
         "_held",
         "_lost",
         "_paused",
         "_stopped",
         "_stream",
+        "_take",
         "_transport",
         "_unread",
         "_waiting",
@@ -54,6 +57,10 @@ class AsyncioConnection(Connection, asyncio.Protocol):
         self._ended_input = before.is_at_eof or transport.is_closing()
         self._lost: Exception | None = before.exception
         self._waiting: asyncio.Future[None] | None = None
+        self._take: Callable[[bytes], bool] | None = None
+        """Takes what comes, without a task in between."""
+        self._enough = False
+        """Whether it wanted no more."""
         self._stopped = False
         self._paused = False
         self._held = 0
@@ -98,13 +105,45 @@ class AsyncioConnection(Connection, asyncio.Protocol):
             self._transport.resume_reading()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
+    async def deliver(self, take: Callable[[bytes], bool]) -> None:
+        """See :meth:`Connection.deliver`: what is read goes there at once, without a task in between."""
+        while True:
+            while self._chunks or self._is_over:
+                if not take(await self.receive()):
+                    return
+            self._take, self._enough, self._receiving = take, False, True
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+                if self._enough:
+                    return
+            finally:
+                self._take, self._receiving = None, False
+
+    @property
+    def _is_over(self) -> bool:
+        return bool(self.why or self._lost is not None or self._ended_input)
+
     def data_received(self, data: bytes) -> None:
         """The transport has read this."""
+        if self._take is not None and not self.why:
+            self._deliver(self._take, data)
+            return
         self._chunks.append(data)
         self._unread += len(data)
         if self._unread > MAX_UNREAD_BYTES and not self._stopped:
             self._stopped = True
             self._transport.pause_reading()
+        self._wake_reader()
+
+    def _deliver(self, take: Callable[[bytes], bool], data: bytes) -> None:
+        try:
+            if take(data):
+                return
+        except BaseException as err:  # whoever waits for the end of it is to know, whatever it is
+            if self._waiting is not None and not self._waiting.done():
+                self._waiting.set_exception(err)
+        self._take, self._enough = None, True
         self._wake_reader()
 
     def eof_received(self) -> bool:
@@ -129,6 +168,11 @@ class AsyncioConnection(Connection, asyncio.Protocol):
 
     def _output(self) -> None:
         asyncio.get_running_loop().call_soon(self._write)
+
+    def push(self) -> None:
+        """See :meth:`Connection.push`."""
+        if not self._paused:
+            self._write()
 
     def _write(self) -> None:
         """Hand over what was queued since the event loop turned, until the transport has to wait."""

@@ -58,7 +58,7 @@ class ConnectionClosed(TransportError):
 
 
 class Connection(ABC):
-    """A connection. Its output leaves while :func:`running` is entered; receive() belongs to one task.
+    """A connection. Its output leaves while :func:`running` is entered; receive() and deliver() belong to one task.
 
     `peer` is the other side's address as text, for logs and status. This is what all kinds of connections share: the
     bounded queue, the orderly end, and the reasons.
@@ -157,6 +157,16 @@ class Connection(ABC):
         finally:
             self._receiving = False
         raise ConnectionClosed(self.why)
+
+    async def deliver(self, take: Callable[[bytes], bool]) -> None:
+        """Hand what comes to `take`, piece by piece, until it gives False: no more is wanted for now. What came by then
+        is kept. `take` must not wait. Raises what it raises, and ConnectionClosed at the end.
+        """
+        while take(await self.receive()):
+            pass
+
+    def push(self) -> None:  # noqa: B027  # most kinds cannot, and need not
+        """Let what is queued leave now, where that can be done without waiting; it leaves anyway, soon."""
 
     def close(self, why: str = "closed here") -> None:
         """Close at once; what is queued is dropped. Harmless when repeated: the first reason stays."""

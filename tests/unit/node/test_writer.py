@@ -97,7 +97,8 @@ async def test_a_disk_that_has_proved_quick_is_waited_for_here() -> None:
         assert here == sorted(here), "no going back"
 
 
-async def test_what_nobody_waits_for_gathers() -> None:
+async def test_what_nobody_waits_for_gathers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvnode.node.writer.LINGER_S", 10 * LINGER_S)  # so that a busy machine gets through the loop
     async with running() as run:
         for _ in range(MERGE_ABOVE):
             last = run.add()
