@@ -24,6 +24,10 @@ from .calls import Call, Calls, result_of
 from .errors import NOT_DONE, UNKNOWN, Closed, KvError, ProtocolError, error, unavailable
 from .wire import AnyRequest, Needs, WireError, decode_answer, framed, is_served, needs_of, serves_all
 
+READS_AT_ONCE: Final = 32
+"""So many reads leave together, not all that are asked for in one turn of the event loop: the node answers these while the
+next ones are still being asked for. (Writes do leave together: the node stores them together.)
+"""
 _log: Final = logging.getLogger("kvnode.client")
 
 
@@ -295,9 +299,12 @@ class Session:
             self._calls.by_id.pop(call.id, None)
             call.fail(unavailable(str(why), UNKNOWN) if call.outcome == UNKNOWN else why)
             return
-        call.sent = self._connection.queue(call.frame)
+        connection = self._connection
+        call.sent = connection.queue(call.frame)
         if not call.sent:
             self._full.set()
+        elif call.read and connection.queued_frames >= READS_AT_ONCE:
+            connection.push()
 
     def send(self, message: p.Message) -> None:
         """Send something that has no answer; without a connection it is dropped."""

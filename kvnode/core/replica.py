@@ -70,6 +70,10 @@ class Replica:
         self.events: Final = Events(self.state, self.links, self._send)
         parts = Parts(self.acks, self.sync, self.settle, self.forget, self.identity, self.events)
         self._inbound: Final = Inbound(self.state, self.links, parts, intake, self.cluster, self._cut)
+        self._made: list[Version] = []
+        """What was written here since the last :meth:`take_effects`; that offers it to peers, all at once."""
+        self._prompt = False
+        """Whether one of the writers waits for acknowledgements of others."""
         self._last = now
         self.forget.soon(now)
 
@@ -148,14 +152,8 @@ class Replica:
         if len(changes) > self.limits.max_batch_changes:
             detail = f"a batch has at most {self.limits.max_batch_changes} changes, this one {len(changes)}"
             return Refused("too_large", changes[0].path, detail)
-        made: list[Version] = []
-        wrote = [
-            (change.if_changed and self._unchanged(change)) or self._write(change, made, now) for change in changes
-        ]
-        self.sync.offer(made, None, now)
-        if prompt:
-            self.sync.hurry()
-        return wrote
+        self._prompt = self._prompt or prompt
+        return [(change.if_changed and self._unchanged(change)) or self._write(change, now) for change in changes]
 
     def _unchanged(self, change: Change) -> Wrote | None:
         """The write that made the entry what this change would make it, if that is all there is to it."""
@@ -169,8 +167,8 @@ class Replica:
             return None
         return Wrote(version.dot, version.stamp, unchanged=True)
 
-    def _write(self, change: Change, made: list[Version], now: Now) -> Wrote:
-        """One change under its own dot; `made` takes the versions, which are to be offered to peers."""
+    def _write(self, change: Change, now: Now) -> Wrote:
+        """One change under its own dot."""
         state = self.state
         if state.inc is None:
             self.identity.mint(now)
@@ -181,14 +179,12 @@ class Replica:
             if any(not is_volatile(v.inc) and not v.is_tombstone for v in over):
                 marks.hit("volatile-over-durable")
                 durable = tuple(v for v in over if not is_volatile(v.inc))
-                self._add_own(key, Change(change.path, None, change.author), inc, durable, made, now)
+                self._add_own(key, Change(change.path, None, change.author), inc, durable, now)
             inc = volatile_twin(inc)
             over = tuple(v for v in state.tree.get(key) if is_volatile(v.inc))  # R7
-        return self._add_own(key, change, inc, over, made, now)
+        return self._add_own(key, change, inc, over, now)
 
-    def _add_own(
-        self, key: bytes, change: Change, inc: Incarnation, over: Siblings, made: list[Version], now: Now
-    ) -> Wrote:
+    def _add_own(self, key: bytes, change: Change, inc: Incarnation, over: Siblings, now: Now) -> Wrote:
         """Write over these siblings."""
         state = self.state
         tick = state.counters.get(inc, 0) + 1
@@ -203,14 +199,12 @@ class Replica:
         lease = None if change.ttl_ms is None else Lease(state.name, change.ttl_ms)
         version = Version.written(dot, vector, key, change, stamp, lease)
         state.add(key, version)
-        made.append(version)
+        self._made.append(version)
         return Wrote(dot, stamp)
 
     def _write_own(self, change: Change, now: Now) -> None:
         """The identity's own record; it checks for itself."""
-        made: list[Version] = []
-        self._write(change, made, now)
-        self.sync.offer(made, None, now)
+        self._write(change, now)
 
     def retire(self, name: str, now: Now) -> Refused | None:
         """Remove a member for good: nobody waits for its acknowledgements any more, and its incarnations are closed."""
@@ -371,6 +365,12 @@ class Replica:
             self.acks.grown(self.state.volatile_grown, self._last)
             self.state.volatile_grown.clear()
             self.forget.soon(self._last)
+        if self._made:
+            made, self._made = self._made, []
+            self.sync.offer(made, None, self._last)
+        if self._prompt:
+            self._prompt = False
+            self.sync.hurry()
         self.sync.flush()
         return self.state.take()
 

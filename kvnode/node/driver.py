@@ -293,7 +293,8 @@ class Driver:
         self._made.append(write)
 
     def _durable(self, token: int) -> None:
-        self._post(self._persisted, token)
+        self._inbox.append((self._persisted, (token,)))
+        self._turn()  # by itself: whoever waits for the disk has waited enough
 
     def _persisted(self, now: Now, token: int) -> None:
         self.replica.persisted(token, now)

@@ -117,6 +117,11 @@ class Connection(ABC):
         """Bytes queued that the stream has not taken yet."""
         return self._bytes
 
+    @property
+    def queued_frames(self) -> int:
+        """How often something was queued that has yet to be handed to the stream."""
+        return len(self._queue)
+
     def queue(self, data: bytes) -> bool:
         """Queue one or more whole frames; False, and nothing queued, if the bound is reached or the end came."""
         held = self._bytes
