@@ -88,16 +88,17 @@ class Calls:
 
     def next_limit(self) -> float:
         """When the next one is overdue."""
-        return min(map(self._limit, self.by_id.values()), default=float("inf"))
+        return min(map(self.limit_of, self.by_id.values()), default=float("inf"))
 
     def overdue(self, now: float) -> list[Call]:
         """Those whose time is up; they are no longer under way."""
-        late = [call for call in self.by_id.values() if self._limit(call) <= now]
+        late = [call for call in self.by_id.values() if self.limit_of(call) <= now]
         for call in late:
             del self.by_id[call.id]
         return late
 
-    def _limit(self, call: Call) -> float:
+    def limit_of(self, call: Call) -> float:
+        """When a call is overdue."""
         return call.limit + (self._grace_s if call.sent else 0.0)
 
 

@@ -25,8 +25,8 @@ from .errors import NOT_DONE, UNKNOWN, Closed, KvError, ProtocolError, error, un
 from .wire import AnyRequest, Needs, WireError, decode_answer, framed, is_served, needs_of, serves_all
 
 READS_AT_ONCE: Final = 32
-"""So many reads leave together, not all that are asked for in one turn of the event loop: the node answers these while the
-next ones are still being asked for. (Writes do leave together: the node stores them together.)
+"""So many reads leave together, not all that are asked for in one turn of the event loop: the node answers these while
+the next ones are still being asked for. (Writes do leave together: the node stores them together.)
 """
 _log: Final = logging.getLogger("kvnode.client")
 
@@ -281,7 +281,7 @@ class Session:
         call = Call(request, frame, limit, self._ending(), read, again or read)
         calls[request.id] = call
         self._post(call)
-        if limit < self._look_at:
+        if self._calls.limit_of(call) < self._look_at:
             self._wake.set()
         try:
             await call.ended

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import anyio
+
 from kvnode.client import protocol as p
 from kvnode.client.wire import choose_protocol, framed
 from kvnode.core.effects import Notify
@@ -54,12 +56,15 @@ class ClientServer:
             return
         encoders = (self.encoder, self.key_encoder)
         shared = Shared(self.driver, self.limits, encoders, self.watches, self.events, self.status, self.inspector)
-        session = ClientSession(shared, connection, frames, hello)
-        self._sessions[session] = None
-        try:
-            await session.run(version)
-        finally:
-            del self._sessions[session]
+        async with anyio.create_task_group() as tasks:
+            session = ClientSession(shared, connection, frames, hello, tasks)
+            self._sessions[session] = None
+            try:
+                await session.run(version)
+            finally:
+                del self._sessions[session]
+                session.close()
+            tasks.cancel_scope.cancel()
 
     def close(self) -> None:
         """Listen to the driver no more."""

@@ -21,6 +21,7 @@ from kvnode.core.replica import Replica
 from kvnode.core.ticks import Known
 from kvnode.transport.chores import Chore, chore
 from kvnode.transport.signals import clock
+from kvnode.transport.tasks import run_beside
 
 from . import acks
 from .acks import AckLevel
@@ -104,20 +105,19 @@ class Driver:
         if self._inbox:
             self._turns.ask()
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._write_shielded, name="store writer")
-                tasks.start_soon(self._alarm.run, name="alarm")
-                task_status.started()
-                try:
-                    await self._turns.run()
-                    self._turn()
-                finally:
-                    self._stopping = True
-                    self.store.end()
-                    tasks.cancel_scope.cancel()
+            await run_beside(self._have_turns, self._had_turns, (self._write_shielded, self._alarm.run), task_status)
             self._turn()  # what the last commit made durable
         finally:
             self._end()
+
+    async def _have_turns(self) -> None:
+        assert self._turns is not None
+        await self._turns.run()
+        self._turn()
+
+    def _had_turns(self) -> None:
+        self._stopping = True
+        self.store.end()
 
     def stop(self) -> None:
         """End :meth:`run` after what is in the inbox."""

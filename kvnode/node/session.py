@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 import anyio
@@ -58,15 +57,17 @@ class Shared(NamedTuple):
 
 
 class ClientSession:
-    """One client, from its hello to its end."""
+    """One client, from its hello to its end. What it does beside reading it does in `tasks`, which end with it."""
 
-    def __init__(self, shared: Shared, connection: Connection, frames: Frames, hello: p.ClientHello) -> None:
+    def __init__(
+        self, shared: Shared, connection: Connection, frames: Frames, hello: p.ClientHello, tasks: TaskGroup
+    ) -> None:
         self._shared: Final = shared
         self._driver: Final = shared.driver
         self._limits: Final = shared.limits
         self._connection: Final = connection
         self._frames: Final = frames
-        self._author: Final = hello.author
+        self._tasks: Final = tasks
         self._streams: Final[dict[int, Stream]] = {}
         self._dirty: dict[Stream, None] = {}
         self._pump: Final = chore(self._produce)
@@ -82,7 +83,7 @@ class ClientSession:
         self._rest: list[bytes] = []
         """Requests that have come and were not handled yet."""
         self._heard = True
-        self._tasks: TaskGroup | None = None
+        self._calls: Final = ClientCalls(self._driver, shared.inspector, tasks, self._send, hello.author, shared.limits)
         self._handlers: Final[dict[type[p.Message], Callable[[Any], None]]] = {
             p.Get: self._get,
             p.Batch: self._batch,
@@ -96,6 +97,8 @@ class ClientSession:
             p.Grant: self._grant,
             p.Resync: self._resync,
             p.Ping: self._ping,
+            p.Cancel: self._cancel,
+            **self._calls.handlers,
         }
 
     @property
@@ -109,54 +112,50 @@ class ClientSession:
         self._send(
             p.ServerHello(version, replica.name, replica.session, SOFTWARE, features=FEATURES, requests=LAST_REQUEST)
         )
+        self._tasks.start_soon(self._pump.run)
+        self._tasks.start_soon(self._mind_output)
+        self._tasks.start_soon(self._mind_idle)
         try:
-            async with anyio.create_task_group() as tasks:
-                self._tasks = tasks
-                shared = self._shared
-                calls = ClientCalls(self._driver, shared.inspector, tasks, self._send, self._author, self._limits)
-                self._handlers.update(calls.handlers)
-                self._handlers[p.Cancel] = partial(self._cancel, calls)
-                tasks.start_soon(self._pump.run)
-                tasks.start_soon(self._mind_output)
-                tasks.start_soon(self._mind_idle)
-                await self._read(calls)
-                tasks.cancel_scope.cancel()
-        finally:
-            self._writes.close()
-            for stream in self._streams.values():
-                self._forget(stream)
-
-    # -- tasks -----------------------------------------------------------------------------------------------
-
-    async def _read(self, calls: ClientCalls) -> None:
-        """Take requests, pausing while there is no room for more, or others shall have a turn."""
-        limits, connection, writes = self._limits, self._connection, self._writes
-        take = partial(self._take_all, calls)
-        try:
-            while True:
-                if not self._rest:
-                    await self._frames.deliver(take)
-                if writes.is_full:
-                    await writes.room()
-                if calls.is_full:
-                    await calls.room()
-                if connection.queued_bytes > limits.output_bytes:
-                    await connection.drained(limits.drained_bytes)
-                await anyio.lowlevel.checkpoint()
-                if self._rest:
-                    take(self._rest)
+            await self._read()
         except ConnectionClosed:
             return
         except FrameError as err:
-            connection.queue(framed(p.Fail(0, "protocol_error", str(err))))
-            await connection.finish(str(err))
+            why = str(err)
+        self._connection.queue(framed(p.Fail(0, "protocol_error", why)))
+        await self._connection.finish(why)
 
-    def _take_all(self, calls: ClientCalls, payloads: list[bytes]) -> bool:
+    def close(self) -> None:
+        """It has ended: nobody shall tell it anything any more."""
+        self._writes.close()
+        for stream in self._streams.values():
+            self._forget(stream)
+
+    # -- tasks -----------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """Take requests, pausing while there is no room for more, or others shall have a turn. Raises ConnectionClosed,
+        FrameError.
+        """
+        limits, connection, writes, calls = self._limits, self._connection, self._writes, self._calls
+        while True:
+            if not self._rest:
+                await self._frames.deliver(self._take_all)
+            if writes.is_full:
+                await writes.room()
+            if calls.is_full:
+                await calls.room()
+            if connection.queued_bytes > limits.output_bytes:
+                await connection.drained(limits.drained_bytes)
+            await anyio.lowlevel.checkpoint()
+            if self._rest:
+                self._take_all(self._rest)
+
+    def _take_all(self, payloads: list[bytes]) -> bool:
         """Handle requests; False if the reader is to pause. Then it goes on with those in `_rest`."""
         self._heard = True
         self._read_at = self._driver.now().mono
         self._rest = []
-        limits, connection, writes = self._limits, self._connection, self._writes
+        limits, connection, writes, calls = self._limits, self._connection, self._writes, self._calls
         turn = limits.turn_requests
         for at, payload in enumerate(payloads, 1):
             waits = self._take(payload) is not p.Get  # which is answered at once
@@ -229,8 +228,8 @@ class ClientSession:
         kind = type(request)
         try:
             self._handlers[kind](request)
-        except RequestError as err:
-            self._send(p.Fail(request.id, err.code, str(err)))
+        except RequestError as refused:
+            self._send(p.Fail(request.id, refused.code, str(refused)))
         return kind
 
     def _get(self, request: p.Get) -> None:
@@ -291,7 +290,6 @@ class ClientSession:
         self._open(DumpStream(request.id, request.credits, cursor, self._driver.replica))
 
     def _backup(self, request: p.Backup) -> None:
-        assert self._tasks is not None
         stream = BackupStream(request.id, request.credits, self._driver.store.backup)
         self._open(stream)
         self._tasks.start_soon(stream.begin)
@@ -302,7 +300,6 @@ class ClientSession:
         self._shared.events[stream] = None
 
     def _watch(self, request: p.Watch) -> None:
-        assert self._tasks is not None
         replica = self._driver.replica
         try:
             context = None if request.context is None else known_of(request.context)
@@ -343,12 +340,12 @@ class ClientSession:
             stream.grant(request.credits)
             self._touch(stream)
 
-    def _cancel(self, calls: ClientCalls, request: p.Cancel) -> None:
+    def _cancel(self, request: p.Cancel) -> None:
         if request.id in self._streams:
             self._end_stream(request.id)
         else:
             self._writes.cancel(request.id)
-            calls.cancel(request.id)
+            self._calls.cancel(request.id)
 
     def _resync(self, request: p.Resync) -> None:
         stream = self._streams.get(request.id)

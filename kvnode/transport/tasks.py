@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 
 
 @asynccontextmanager
@@ -26,3 +27,23 @@ async def background_tasks() -> AsyncIterator[TaskGroup]:
             tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
+
+
+async def run_beside(
+    main: Callable[[], Coroutine[Any, Any, None]],
+    ended: Callable[[], None],
+    others: Iterable[Callable[[], Coroutine[Any, Any, None]]],
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run `main`, and `others` beside it; when it ends, however it does, call `ended` and cancel them. What any of them
+    raises comes out in a group.
+    """
+    async with anyio.create_task_group() as tasks:
+        for other in others:
+            tasks.start_soon(other)
+        task_status.started()
+        try:
+            await main()
+        finally:
+            ended()
+            tasks.cancel_scope.cancel()

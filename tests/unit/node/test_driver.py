@@ -335,6 +335,7 @@ async def test_a_cancelled_driver_answers_all() -> None:
     assert driver.waiting == 0
 
 
+@pytest.mark.interpreted
 async def test_whoever_takes_writes_from_outside_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kvnode.node.driver.MAX_WAITING", 2)
     store = SlowStore()

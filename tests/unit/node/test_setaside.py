@@ -80,6 +80,7 @@ async def test_another_value_in_the_meantime_is_not_written_over_unless_forced()
         assert await kv.inspection.quarantine() == []
 
 
+@pytest.mark.interpreted
 async def test_nor_is_one_that_comes_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     async with served_client() as (node, kv):
         await set_aside(node, "x", 1)
