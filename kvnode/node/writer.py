@@ -24,6 +24,7 @@ from kvnode.core.effects import Persist
 from kvnode.store.base import Batch, StoreError
 from kvnode.transport.chores import Chore, chore
 from kvnode.transport.signals import Signal, signals
+from kvnode.transport.tasks import run_beside
 from kvnode.transport.worker import Worker
 
 from .errors import Stopping
@@ -220,10 +221,7 @@ class Writer:
         """Commit until :meth:`end`; then what is pending goes to disk, or is given up if the store fails."""
         self._at_once = chore(self._commit_here)
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._at_once.run)
-                await self._run()
-                self._at_once.end()
+            await run_beside(self._run, self._at_once.end, (self._at_once.run,))
         finally:
             self._at_once = None
             self._worker.close()

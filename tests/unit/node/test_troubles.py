@@ -137,6 +137,7 @@ def tree_of(node: TestNode) -> list[Path]:
     return [Path.from_key(key) for key, _ in node.replica.tree.scan_range(b"", b"\xff")]
 
 
+@pytest.mark.interpreted
 async def test_what_could_not_be_written_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(MemoryDisk()) as a:
         propose, refusals = a.driver.propose, 2

@@ -213,6 +213,7 @@ async def test_a_reader_that_goes_away_leaves_no_open_file(monkeypatch: pytest.M
         await eventually(lambda: whole.closed)
 
 
+@pytest.mark.interpreted
 async def test_a_backup_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody reads it any more when it is there."""
     gate, file = anyio.Event(), io.BytesIO(b"x")

@@ -97,6 +97,7 @@ async def test_a_disk_that_has_proved_quick_is_waited_for_here() -> None:
         assert here == sorted(here), "no going back"
 
 
+@pytest.mark.interpreted
 async def test_what_nobody_waits_for_gathers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kvnode.node.writer.LINGER_S", 10 * LINGER_S)  # so that a busy machine gets through the loop
     async with running() as run:
@@ -128,6 +129,7 @@ async def test_it_goes_along_with_what_somebody_waits_for() -> None:
         assert len(run.disk.threads) == 1
 
 
+@pytest.mark.interpreted
 async def test_no_more_gathers_than_is_merged_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kvnode.node.writer.LINGER_S", 3600.0)
     async with running() as run:
@@ -177,6 +179,7 @@ async def test_what_is_more_than_a_small_write_is_the_threads() -> None:
         assert run.disk.threads[-1] != threading.get_ident()
 
 
+@pytest.mark.interpreted
 async def test_after_a_failure_the_thread_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kvnode.node.writer.RETRY_FIRST_S", 0.001)
     async with running() as run:
