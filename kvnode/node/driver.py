@@ -1,8 +1,8 @@
-"""The driver: one task owns the replica, feeds it and carries out what it decides.
+"""The driver owns the replica, feeds it and carries out what it decides.
 
-Every input goes into the inbox; each turn of the task hands the whole inbox to the replica, takes the effects, and
-executes them in order. Nothing awaits inside a turn, so whoever reads the replica's tree between two awaits sees a
-consistent state. What has to wait (the disk, a peer's acknowledgement) comes back through the inbox.
+Every input goes into the inbox; each turn hands the whole inbox to the replica, takes the effects, and executes them in
+order. The event loop gives it its turns, and nothing waits inside one, so whoever reads the replica's tree between two
+awaits sees a consistent state. What has to wait (the disk, a peer's acknowledgement) comes back through the inbox.
 """
 
 from __future__ import annotations
