@@ -54,12 +54,13 @@ _Wire = (
     | _PathTell
     | m.Event
     | m.Check
+    | m.MoreLinks
     | m.Ping
     | m.Pong
     | m.PingReq
     | m.PingAck
 )
-_TAGS: Final = frozenset([*range(1, 15), *range(20, 24)])
+_TAGS: Final = frozenset([*range(1, 16), *range(20, 24)])
 
 _PAIR: Final = b"\x92"
 """How an array of two begins."""

@@ -13,7 +13,7 @@ from . import marks
 from .digests import SendTo, read_ranges
 from .effects import Now
 from .link import Link, Telling, Told
-from .messages import Ack, AckState, Process
+from .messages import MORE_LINKS, Ack, AckState, MoreLinks, Process
 from .processes import Held, Processes
 from .state import State
 from .ticks import EMPTY, Dot, Incarnation, Known, Ticks, check_name, is_volatile, name_of, volatile_twin
@@ -180,16 +180,21 @@ class Acks:
     ) -> tuple[Process, ...] | None:
         """A process's links, if they are not as last told. Where links come up one after the other, as when a cluster
         starts, they are told together: what a peer does not know of saves it a copy at most. A lost one cannot wait.
+        Of our own, the new ones are enough where no other is lost: else each link in a mesh costs a list of them all.
         """
         if held.links == told.links:
             return None
         due = told.links_at + self._state.limits.links_delay_ms
-        if told.links is not None and now.mono < due and not set(told.links) - set(held.links):
+        grown = told.links is not None and set(held.links).issuperset(told.links)
+        if grown and now.mono < due:
             link.tell[process] = Telling(set(), due)
             _plan(link, due)
             return None
-        told.links, told.links_at = held.links, now.mono
-        return held.links
+        had, told.links, told.links_at = told.links, held.links, now.mono
+        if had is None or not grown or process[1] != self._state.session or MORE_LINKS not in link.features:
+            return held.links
+        self._send(link, MoreLinks(tuple(sorted(set(held.links).difference(had)))))
+        return None
 
     def _ranges(
         self, link: Link, told: Told, of: Known, changed: set[Incarnation] | None
@@ -248,6 +253,19 @@ class Acks:
         process = (ack.name, ack.session)
         if direct or not any((link.name, link.session) == process for link in self._links.values()):
             held.links, held.links_beat = ack.links, ack.beat
+
+    def on_more_links(self, link: Link, message: MoreLinks, _now: Now) -> None:
+        """A peer has these links, too; the acknowledgement behind this takes the word on. If it overtakes one that
+        waits for the digest, they are forgotten until all is told anew, which costs copies. ValueError if they are too
+        many.
+        """
+        links = tuple(sorted({*(link.listed or ()), *message.links}))
+        if len(links) > self._state.limits.names:
+            raise ValueError("too many links")
+        link.linked_to(links)
+        held = self.processes.find((link.name, link.session))
+        if held is not None:
+            held.links = links
 
     def heard(self, link: Link, now: Now) -> None:
         """The process at the other end of this link said something."""

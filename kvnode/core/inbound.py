@@ -26,6 +26,7 @@ from .messages import (
     Event,
     Hello,
     Message,
+    MoreLinks,
     PathAsk,
     PathTell,
     PrintAsk,
@@ -78,6 +79,7 @@ class Inbound:
         self._handlers: Final[dict[type[Message], Callable[[Link, Any, Now], None]]] = {
             Versions: self._on_versions,
             Ack: self._on_ack,
+            MoreLinks: parts.acks.on_more_links,
             End: parts.sync.on_end,
             Event: parts.events.receive,
             Check: self._on_check,
@@ -125,7 +127,6 @@ class Inbound:
             return
         link.name, link.session = check_name(hello.name), hello.session
         link.features, link.greeted_at = frozenset(hello.features), now.mono
-        link.linked_to(hello.links)
         link.marks = frozenset(hello.marks)
         if hello.view is not None:
             link.partial, link.view = True, tuple(Pattern(text) for text in hello.view)
@@ -133,7 +134,11 @@ class Inbound:
             return
         if self._state.behind and not link.partial:
             self._state.rejoining = True
-        self._acks.processes.greeted(link, now)
+        held = self._acks.processes.greeted(link, now)
+        if hello.links:  # 0.1
+            link.linked_to(hello.links)
+        elif not link.partial:  # nothing may come late there
+            link.near = frozenset(name for name, _ in held.links)
         self._sync.digests.greeted(link, now, equal=hello.known_hash == link.said.hash())
         self._after(link, now)
 

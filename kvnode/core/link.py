@@ -78,11 +78,13 @@ class Link:
     view: tuple[Pattern, ...] | None = None
     partial: bool = False
     marks: frozenset[Incarnation] = frozenset()
-    listed: tuple[Process, ...] = ()
+    listed: tuple[Process, ...] | None = None
     links: frozenset[Process] = frozenset()
-    """The peer's own links, as they were told, and as a set."""
+    """The peer's own links, as they were told (None: not yet), and as a set."""
     near: frozenset[str] = frozenset()
-    """The names among `links`."""
+    """The names among `links`; until these are told, those that the process was linked to when it was last heard of.
+    What is left to others because of a guess comes late at worst. So acknowledgements and events do not go by it.
+    """
     greeted_at: int = 0
     rivals: bool = False
     """There are, or were, links to another process of the same name."""

@@ -21,6 +21,9 @@ Process = tuple[str, int]
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
 
+MORE_LINKS = "more-links"
+"""Feature of a hello: the sender understands :class:`MoreLinks`."""
+
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
     """Base of all peer messages."""
@@ -30,8 +33,9 @@ class Hello(Message, frozen=True, array_like=True, tag=1):
     """First on every link, in both directions.
 
     `session` is random per process; `marks` are the closed incarnations whose closing record is durable here (R3);
-    `view` the patterns of a partial replica, None for a full one (R8); `known_hash` the hash of all of `known`;
-    `links` the processes this node is linked to.
+    `view` the patterns of a partial replica, None for a full one (R8); `known_hash` the hash of all of `known`.
+    `links`, the processes this node is linked to, is left empty: the first :class:`Ack` tells them, a moment later, and
+    a list of all in each greeting of a mesh costs more than what it may spare until then. (0.1 and 0.2.0 fill it.)
     """
 
     protocol_min: int
@@ -187,6 +191,14 @@ class Check(Message, frozen=True, array_like=True, tag=14):
     known_hash: int
     fingerprint: int
     settle: bool
+
+
+class MoreLinks(Message, frozen=True, array_like=True, tag=15):
+    """Besides those that it told last on this link the sender has links to these processes, too. Sent to peers with
+    the feature :data:`MORE_LINKS`; all others hear the whole list.
+    """
+
+    links: tuple[Process, ...]
 
 
 class Ping(Message, frozen=True, array_like=True, tag=20):

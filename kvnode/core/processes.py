@@ -136,11 +136,12 @@ class Processes:
         self._sort(name)
         self._judge(name, now)
 
-    def greeted(self, link: Link, now: Now) -> None:
+    def greeted(self, link: Link, now: Now) -> Held:
         """A hello came: whatever was believed of this process counts no more, and it speaks for its name (R9)."""
         held = self.heard_of((link.name, link.session), now.mono)
         held.known, held.marks = Known(), link.marks
         self.lives(link.name, held, now.mono, now)
+        return held
 
     # -- clones ----------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from .inbound import Inbound, Parts
 from .intake import Intake
 from .limits import Limits
 from .link import Link
-from .messages import PROTOCOL_MAX, PROTOCOL_MIN, Event, Hello, Message
+from .messages import MORE_LINKS, PROTOCOL_MAX, PROTOCOL_MIN, Event, Hello, Message
 from .path import Path, Pattern, path_key
 from .policy import Policy
 from .settle import Settle
@@ -238,7 +238,7 @@ class Replica:
         state = self.state
         link = Link(link_id, dialled, now.mono, said=state.known.copy(), check_at=now.mono + self.limits.check_ms)
         self.links[link_id] = link
-        features = (*self.features, "behind") if state.behind else self.features
+        features = (*self.features, MORE_LINKS, *(("behind",) if state.behind else ()))
         view = None if state.view is None else tuple(p.text for p in state.view)
         hello = Hello(
             PROTOCOL_MIN,
@@ -251,7 +251,7 @@ class Replica:
             features,
             view,
             state.known.hash(),
-            tuple(sorted((other.name, other.session) for other in self.links.values() if other.ready)),
+            (),
         )
         self._send(link, hello)
 

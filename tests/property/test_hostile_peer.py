@@ -95,6 +95,7 @@ class Lies:
             st.builds(m.DigestParts, some(st.integers(0, 63)), self.ranges),
             st.builds(m.End, self.ranges, st.integers(-1, 3), st.booleans()),
             st.builds(m.Ack, some(self.state)),
+            st.builds(m.MoreLinks, some(st.tuples(st.sampled_from(["A", "B", "Y"]), st.integers(0, 3)))),
             st.builds(m.PrintAsk, some(pairs)),
             st.builds(m.PrintTell, some(pairs), some(st.tuples(_keys, _keys, _hashes)), some(self.leaf)),
             st.builds(m.PathAsk, some(st.tuples(_keys, some(self.dots)))),

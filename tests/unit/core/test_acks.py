@@ -7,7 +7,7 @@ import pytest
 from kvnode.codec import peer
 from kvnode.core.effects import Change
 from kvnode.core.limits import Limits
-from kvnode.core.messages import Ack, AckState, Digest, Versions
+from kvnode.core.messages import MORE_LINKS, Ack, AckState, Digest, Hello, Message, MoreLinks, Versions
 from kvnode.core.path import Path
 from kvnode.core.ticks import Dot, Ticks, incarnation
 from tests.support.replicas import Net, enc, linked
@@ -506,6 +506,95 @@ def test_links_that_come_up_together_are_told_together() -> None:
     net.run(2 * net.limits.links_delay_ms)
     held = [net[a].acks.processes.current(b) for a in names for b in names if a != b]
     assert all(h is not None and len(h.links) == len(names) - 1 for h in held)
+
+
+def told_links(net: Net, source: str, target: str) -> list[tuple[str, list[str]]]:
+    """What a node said of its own links: the kind of message, and the names."""
+    out = []
+    for message in net.sent(Message, source, target):
+        if isinstance(message, MoreLinks):
+            out.append(("more", [name for name, _ in message.links]))
+        elif isinstance(message, Ack):
+            own = [s.links for s in message.states if s.name == source and s.links is not None]
+            out += [("all", [name for name, _ in links]) for links in own]
+    return out
+
+
+def test_a_greeting_lists_no_links() -> None:
+    """In a mesh they would be most of it."""
+    net = linked(*"ABCDE", mesh=True)
+    net.start("F")
+    net.log.clear()
+    net.link("A", "F")
+    net.flow()
+    assert [hello.links for hello in net.sent(Hello)] == [(), ()]
+    assert sum(len(peer.encode(0, hello)) for hello in net.sent(Hello)) < 2 * 80
+
+
+def test_links_are_told_once_and_then_what_is_more() -> None:
+    net = linked(*"ABC", mesh=True)
+    net.run(10_000)
+    net.start("D")
+    net.log.clear()
+    net.link("A", "D")
+    net.run(5_000)
+    assert told_links(net, "A", "D") == [("all", ["B", "C", "D"])]
+    assert told_links(net, "A", "B") == [("more", ["D"])]
+    net.log.clear()
+    net.link("D", "B")
+    net.run(5_000)
+    assert told_links(net, "D", "A") == [("more", ["B"])]
+    link = net["A"].links[net.links_of("A", "D")[0]]
+    assert link.near == {"A", "B"}
+    held = net["A"].acks.processes.current("D")
+    assert held is not None
+    assert {name for name, _ in held.links} == link.near
+
+
+def test_after_a_loss_all_links_are_told() -> None:
+    net = linked(*"ABC", mesh=True)
+    net.run(10_000)
+    net.log.clear()
+    net.cut("A", "C")
+    net.run(5_000)
+    assert told_links(net, "A", "B") == [("all", ["B"])]
+
+
+def test_a_peer_that_does_not_know_of_more_links_hears_all_of_them() -> None:
+    net = Net("A")
+    old, new = Stranger(net, "A", "Y"), Stranger(net, "A", "X", features=(MORE_LINKS,), session=5)
+    for stranger in (old, new):
+        stranger.introduce()
+    net.run(5_000)
+    for stranger in (old, new):
+        stranger.got.clear()
+    net.start("B")
+    net.link("A", "B")
+    net.run(5_000)
+    assert not old.took(MoreLinks)
+    told = [s.links for m in old.took(Ack) for s in m.states if s.name == "A" and s.links is not None]
+    assert [sorted(name for name, _ in links) for links in told] == [["B", "X", "Y"]]
+    assert [name for m in new.took(MoreLinks) for name, _ in m.links] == ["B"]
+    assert not [s for m in new.took(Ack) for s in m.states if s.name == "A" and s.links is not None]
+
+
+def test_links_of_a_greeting_count_until_an_acknowledgement_tells_them() -> None:
+    """As nodes of 0.1 send it."""
+    net = Net("A")
+    stranger = Stranger(net, "A", "Y", links=(("B", 5),))
+    assert net["A"].links[stranger.link].links == {("B", 5)}
+    stranger.introduce()
+    stranger.send(Ack((AckState("Y", stranger.session, 1, {}, (), (("A", 1),)),)))
+    assert net["A"].links[stranger.link].links == {("A", 1)}
+
+
+def test_more_links_than_there_can_be_end_the_link() -> None:
+    net = Net("A", limits=Limits(names=10))
+    stranger = Stranger(net, "A", "Y")
+    for first in range(3):
+        stranger.send(MoreLinks(tuple((f"n{first * 4 + n}", 1) for n in range(4))))
+    assert stranger.is_cut
+    assert "too many links" in stranger.why
 
 
 def test_a_lost_link_is_told_at_once() -> None:

@@ -293,6 +293,41 @@ def test_what_a_returning_node_brings_and_gets_is_carried_once_to_each() -> None
     assert len(net.carried(missed)) == 1
 
 
+def test_whom_a_peer_was_linked_to_counts_until_it_says_so_itself() -> None:
+    """Or each link of a mesh carried a copy of all that is written while links come back."""
+    net = linked(*"ABCD", mesh=True)
+    net.run(10_000)
+    for label in "AB":
+        for other in "CD":
+            net.cut(label, other)
+    net.run()
+    for label in "AB":
+        for other in "CD":
+            net.link(label, other)
+    net.flow()
+    dot = net.write("A", "x", 1)
+    net.run(5_000)
+    assert net.converged()
+    assert sorted(net.carried(dot)) == [("A", "B"), ("A", "C"), ("A", "D")]
+
+
+def test_a_guess_that_is_wrong_costs_a_moment() -> None:
+    net = linked(*"ABC", mesh=True)
+    net.run(10_000)
+    for label in "AB":
+        net.cut("C", label)
+    net.run()
+    net.link("B", "C")  # and A stays away
+    net.flow()
+    dot = net.write("A", "x", 1)
+    net["A"].send_event(Path.parse("live"), enc(1), "me", net.now)
+    net.flow()
+    assert not net.has("C", dot)
+    assert [event.path for event in net.nodes["C"].events] == [("live",)], "nothing would bring it later"
+    net.run(Limits().lazy_ms + 100)
+    assert net.has("C", dot)
+
+
 @pytest.mark.parametrize("others", ["CD", "C"], ids=["star", "chain"])
 def test_what_a_returning_node_brings_goes_on_at_once_to_whom_it_does_not_come_itself(others: str) -> None:
     net = Net("A", "B", *others)
