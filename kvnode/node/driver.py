@@ -87,7 +87,6 @@ class Driver:
         self._next_link: LinkId = 1
         self._waiting: Final = Waiting(replica)
         self._made: list[PendingWrite] = []
-        self._stored = 0
         self._hurry = False
         """Whether a writer waits for this node's disk since the last turn."""
         self._conditions: Final = Conditions()
@@ -168,11 +167,9 @@ class Driver:
 
     def _answer(self, now: Now) -> None:
         """Tell those whose writes have reached their level, or have waited long enough for it."""
-        if self._stored:
-            self._waiting.stored(self._stored)
-        elif self._outlet.acknowledged:
+        if self._outlet.acknowledged:
+            self._outlet.acknowledged = False
             self._waiting.look()
-        self._stored, self._outlet.acknowledged = 0, False
         if self._made:
             made, self._made = self._made, []
             self._waiting.add(made, self._outlet.token)
@@ -293,12 +290,11 @@ class Driver:
         self._made.append(write)
 
     def _durable(self, token: int) -> None:
-        self._inbox.append((self._persisted, (token,)))
-        self._turn()  # by itself: whoever waits for the disk has waited enough
+        self._waiting.stored(token)  # first of all: those who wait for the disk have waited enough
+        self._post(self._persisted, token)
 
     def _persisted(self, now: Now, token: int) -> None:
         self.replica.persisted(token, now)
-        self._stored = token
 
     def _store_failing(self, why: str | None) -> None:
         if why is None:

@@ -56,14 +56,13 @@ class Waiting:
         self._sweep()
 
     def stored(self, token: int) -> None:
-        """Everything up to this token is on this node's disk."""
+        """Everything up to this token is on this node's disk; who waits for others, too, is not looked at."""
         while self._on_disk and self._on_disk[0][0] <= token:
             group = self._on_disk.popleft()[1]
             for write in list(group):
                 if group.pop(write, self) is None:  # still there: an answer may have ended others
                     self._open -= 1
                     write.answer()
-        self.look()
 
     def look(self) -> None:
         """Something was acknowledged somewhere."""

@@ -37,8 +37,8 @@ async def test_a_write_is_read_back_and_stored() -> None:
     async with running_node(TestNode("a")) as node:
         wrote = await node.set("home.attic.temp", 21.5)
         assert node.get("home.attic.temp") == 21.5
-        assert node.replica.durable_here(wrote.dot)
         assert PATH.key in node.disk.rows
+        await eventually(lambda: node.replica.durable_here(wrote.dot))  # the writer hears of it first
 
 
 async def test_a_restart_finds_what_was_acknowledged() -> None:

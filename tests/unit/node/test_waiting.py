@@ -86,7 +86,9 @@ def test_others_are_waited_for_by_those_who_asked() -> None:
     assert bench.log == [(1, "done")]
     bench.cluster.held["a"] = {1, 2, 3}
     bench.waiting.stored(1)
-    assert bench.log[1:] == [(3, "done"), (2, "done")]
+    assert bench.log[1:] == [(3, "done")]
+    bench.waiting.look()
+    assert bench.log[2:] == [(2, "done")]
 
 
 def test_time_outs_come_by_time_and_tell_who_is_missing() -> None:
