@@ -49,7 +49,7 @@ from .items import (
 )
 from .live import LiveMirror, Unfit, Update
 from .mirror import Item
-from .session import Options
+from .options import Options
 from .streams import BackupStream, DumpRow, DumpStream, EventStream, TreeStream, WatchStream
 
 __all__ = [

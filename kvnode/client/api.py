@@ -12,6 +12,7 @@ import anyio
 
 from kvnode.core.path import ROOT, Path, Pattern
 from kvnode.core.ticks import Dot
+from kvnode.transport.address import Address
 from kvnode.transport.base import Transport
 from kvnode.transport.tasks import background_tasks
 from kvnode.transport.tcp import TcpTransport
@@ -19,12 +20,14 @@ from kvnode.transport.tcp import TcpTransport
 from . import protocol as p
 from .arguments import Expect, address_of, expected, key_of, milliseconds, op_of, packed, path_of, scope_of
 from .children import Child, children
+from .connecting import Connecting
 from .errors import NotFound, ProtocolError, refused, unavailable
 from .history import History
 from .inspection import Inspection
 from .items import ABSENT, Del, Put, Reading, Sibling, Written, reading_of, written_of
 from .live import LiveMirror
-from .session import Options, Session
+from .options import Options
+from .session import Session
 from .streams import RESUME_WAIT_S, BackupStream, DumpStream, EventStream, TreeStream, WatchStream
 from .wire import AnyRequest
 
@@ -62,22 +65,23 @@ async def connect(
     if not addresses:
         raise refused("bad_request", "no address was given")
     hello = p.ClientHello(p.PROTOCOL_MIN, p.PROTOCOL_MAX, SOFTWARE, author)
-    session = Session(addresses, transport or TcpTransport(), hello, random, options)
+    session = Session(options)
+    connecting = Connecting(session, addresses, transport or TcpTransport(), hello, random)
     async with background_tasks() as tasks:
-        tasks.start_soon(session.run)
+        tasks.start_soon(connecting.run)
         try:
             if not patient:
-                await _first_connection(session, timeout)
+                await _first_connection(session, addresses, timeout)
             yield Client(session)
         finally:
             session.close()
 
 
-async def _first_connection(session: Session, timeout_s: float) -> None:
+async def _first_connection(session: Session, addresses: Sequence[Address], timeout_s: float) -> None:
     with anyio.move_on_after(timeout_s) as scope:
         await session.first_connection()
     if scope.cancelled_caught:
-        names = ", ".join(map(str, session.addresses))
+        names = ", ".join(map(str, addresses))
         raise unavailable(f"{names}: no answer within {timeout_s:g} s")
 
 

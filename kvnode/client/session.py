@@ -1,53 +1,36 @@
-"""A client's session with a cluster: one connection at a time, renewed on the same or the next address.
+"""A client's session with a cluster, over one connection at a time (see :mod:`.connecting`): its calls and streams.
 
-One task reads and dispatches, one keeps the time limits of all calls. A call in flight when the connection breaks is
-sent again if it may be (reads, and writes that are safe to repeat); else it fails with an unknown outcome. What was
-not sent yet waits for the next connection, within its time limit. Streams are asked for again; see :mod:`.streams`.
+What comes is dispatched in the event loop's call that has read it; a task keeps the time limits of all calls. A call
+in flight when the connection breaks is sent again if it may be (reads, and writes that are safe to repeat); else it
+fails with an unknown outcome. What was not sent yet waits for the next connection, within its time limit. Streams are
+asked for again; see :mod:`.streams`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 import anyio
 
-from kvnode.codec.framing import FrameDecoder, FrameError
+from kvnode.codec.framing import FrameError
 from kvnode.transport.address import Address
-from kvnode.transport.base import Connection, ConnectionClosed, DialFailed, Transport
+from kvnode.transport.base import Connection, ConnectionClosed
 from kvnode.transport.signals import clock, endings
 
 from . import protocol as p
-from .calls import Call, Calls, result_of
+from .call import Call
+from .calls import Calls, result_of
 from .errors import NOT_DONE, UNKNOWN, Closed, KvError, ProtocolError, error, unavailable
-from .wire import AnyRequest, Needs, WireError, decode_answer, framed, is_served, needs_of, serves_all
+from .options import Options
+from .wire import AnyRequest, Needs, decode_answer, framed, is_served, needs_of, serves_all
 
 READS_AT_ONCE: Final = 32
 """So many reads leave together, not all that are asked for in one turn of the event loop: the node answers these while
 the next ones are still being asked for. (Writes do leave together: the node stores them together.)
 """
 _log: Final = logging.getLogger("kvnode.client")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The named bounds and delays of a session. All times in seconds."""
-
-    hello_timeout: float = 5.0
-    """For the node's first answer."""
-    backoff_first: float = 0.05
-    """Pause after the first failure; it doubles with each, and is drawn from its upper half."""
-    backoff_most: float = 5.0
-    grace: float = 2.0
-    """A call that was sent is given so much more than its time limit: the node answers within the limit, or says why
-    not.
-    """
-    ping_after: float = 15.0
-    """Silence after which the node is asked whether it is there; after as much again the connection is given up."""
-    max_calls: int = 10_000
-    """Calls under way; more are refused."""
 
 
 class Fed(Protocol):
@@ -67,26 +50,15 @@ class Fed(Protocol):
 
 
 class Session:
-    """See the module's text. `hello` opens each connection, `random` gives numbers of [0, 1) for the back-off."""
+    """See the module's text."""
 
-    def __init__(
-        self,
-        addresses: Sequence[Address],
-        transport: Transport,
-        hello: p.ClientHello,
-        random: Callable[[], float],
-        options: Options | None = None,
-    ) -> None:
-        self.addresses: Final = tuple(addresses)
+    def __init__(self, options: Options | None = None) -> None:
         self.options: Final = options or Options()
         self._max_calls: Final = self.options.max_calls
         self.node: p.ServerHello | None = None
         """Who is at the other end; None while there is nobody."""
         self.connections = 0
         """How many connections there have been."""
-        self._transport: Final = transport
-        self._hello: Final = framed(hello)
-        self._random: Final = random
         self._connection: Connection | None = None
         self._serves_all = False
         """Whether the node at the other end takes all requests there are."""
@@ -106,13 +78,6 @@ class Session:
         self._pinged: float | None = None
 
     # -- its life --------------------------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Keep a connection until cancelled."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._keep_time)
-            tasks.start_soon(self._send_late)
-            await self._keep_connected()
 
     async def first_connection(self) -> None:
         """Wait for a connection; if all addresses have failed once, raise the last failure."""
@@ -138,67 +103,8 @@ class Session:
         if self._connection is not None:
             self._connection.close()
 
-    async def _keep_connected(self) -> None:
-        at = 0
-        delay = self.options.backoff_first
-        while True:
-            address = self.addresses[at]
-            before = self.connections
-            await self._connect(address)
-            if self.connections > before:  # it stood; a node that comes back is most likely where it was
-                delay = self.options.backoff_first
-            else:
-                at = (at + 1) % len(self.addresses)
-                if at == 0:
-                    self._tried.set()
-            if self.connections > before or at == 0:
-                await anyio.sleep(delay * (1 + self._random()) / 2)
-                delay = min(2 * delay, self.options.backoff_most)
-
-    async def _connect(self, address: Address) -> None:
-        """Dial, and stay connected until the end."""
-        try:
-            async with self._transport.dial(address) as connection:
-                try:
-                    await self._converse(connection)
-                except (KvError, FrameError, WireError) as err:
-                    connection.close(str(err))
-                    raise
-        except DialFailed as err:
-            self._failures[address] = unavailable(str(err))
-        except KvError as err:
-            self._failures[address] = err
-        except (ConnectionClosed, FrameError, WireError) as err:
-            if self.node is None:
-                self._failures[address] = _unfit(address, err)
-        finally:
-            self._down(address)
-
-    async def _converse(self, connection: Connection) -> None:
-        decoder = FrameDecoder()
-        connection.queue(self._hello)
-        payloads = await self._greeting(connection, decoder)
-        self._up(connection, decode_answer(payloads[0]))
-        self._take(payloads[1:])
-
-        def take(data: bytes) -> bool:
-            self._heard = self._time()
-            self._pinged = None
-            self._take(decoder.feed(data))
-            return True
-
-        await connection.deliver(take)
-
-    async def _greeting(self, connection: Connection, decoder: FrameDecoder) -> list[bytes]:
-        payloads: list[bytes] = []
-        with anyio.move_on_after(self.options.hello_timeout):
-            while not payloads:
-                payloads = decoder.feed(await connection.receive())
-        if not payloads:
-            raise unavailable(f"{connection.peer}: connected, but no answer in {self.options.hello_timeout:g} s")
-        return payloads
-
-    def _up(self, connection: Connection, hello: p.Answer | None) -> None:
+    def up(self, connection: Connection, hello: p.Answer | None) -> None:
+        """The other end has answered our hello so. Raises KvError if it is not what we want."""
         if isinstance(hello, p.Fail):
             raise error(hello.code, f"{connection.peer}: {hello.message}", hello.fields)
         if not isinstance(hello, p.ServerHello):
@@ -218,7 +124,15 @@ class Session:
         for id, stream in list(self._streams.items()):
             self._ask(id, stream)
 
-    def _down(self, address: Address) -> None:
+    def failed(self, address: Address, err: KvError) -> None:
+        """This is why there is no connection to that address."""
+        self._failures[address] = err
+
+    def all_tried(self) -> None:
+        """Every address has been dialled once."""
+        self._tried.set()
+
+    def down(self, address: Address) -> None:
         """The connection is gone, or did not come about."""
         why = ""
         if self._connection is not None:
@@ -231,7 +145,10 @@ class Session:
         for stream in list(self._streams.values()):
             stream.broken()
 
-    def _take(self, payloads: Iterable[bytes]) -> None:
+    def take(self, payloads: Iterable[bytes]) -> None:
+        """Something came on the connection, and with it these answers. Raises WireError, KvError."""
+        self._heard = self._time()
+        self._pinged = None
         calls = self._calls.by_id
         for payload in payloads:
             message = decode_answer(payload)
@@ -315,8 +232,8 @@ class Session:
             self._late.append(frame)
             self._full.set()
 
-    async def _send_late(self) -> None:
-        """Send what found the connection's queue full."""
+    async def send_late(self) -> None:
+        """Send what found the connection's queue full, until cancelled."""
         while True:
             self._full = anyio.Event()
             await self._full.wait()
@@ -371,8 +288,8 @@ class Session:
 
     # -- time ------------------------------------------------------------------------------------------------
 
-    async def _keep_time(self) -> None:
-        """Fail what is overdue, and see whether the other side lives."""
+    async def keep_time(self) -> None:
+        """Fail what is overdue, and see whether the other side lives, until cancelled."""
         while True:
             now = self._time()
             self._fail_overdue(now)
@@ -405,9 +322,3 @@ class Session:
             connection.close(f"nothing was heard for {now - self._heard:.1f} s")
             return float("inf")
         return self._pinged + wait
-
-
-def _unfit(address: Address, err: Exception) -> KvError:
-    if isinstance(err, ConnectionClosed):
-        return unavailable(f"{address}: {err} before it answered")
-    return ProtocolError("protocol_error", f"{address}: {err}")

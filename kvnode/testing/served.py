@@ -11,7 +11,7 @@ import anyio
 from kvnode.client import Client, connect
 from kvnode.client import protocol as p
 from kvnode.client.inspect_protocol import Verified, Verify
-from kvnode.client.session import Options
+from kvnode.client.options import Options
 from kvnode.client.wire import FEATURES, LAST_REQUEST, decode_request, first_frame, framed
 from kvnode.node.client_limits import ClientLimits
 from kvnode.node.clients import ClientServer

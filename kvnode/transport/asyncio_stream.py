@@ -2,20 +2,21 @@
 
 On asyncio a stream of anyio takes two turns of the event loop and several events for each piece, and stops reading in
 between. Here the transport hands over what came and takes what leaves directly, which halves the cost of a message.
-Everything else is as with :class:`~.base.StreamConnection`; the contract suite holds both to the same behaviour.
+Everything else is as with :class:`~.stream.StreamConnection`; the contract suite holds both to the same behaviour.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import anyio
 from anyio.abc import SocketStream
 
-from .base import Connection, StreamConnection, reason
+from .connection import Connection, reason
 from .signals import on_asyncio
+from .stream import StreamConnection
 
 MAX_UNREAD_BYTES: Final = 256 * 1024
 """So much that nobody has received yet may wait; then the transport stops reading."""
@@ -29,8 +30,10 @@ class _Taken(Protocol):
     exception: Exception | None
 
 
-class AsyncioConnection(Connection, asyncio.Protocol):
-    """A connection over an asyncio transport that was taken from `stream`."""
+class AsyncioConnection(Connection):
+    """A connection over an asyncio transport that was taken from `stream`. To that it is an :class:`asyncio.Protocol`,
+    but not by inheritance, so that it can be compiled.
+    """
 
     __slots__ = (
         "_chunks",
@@ -66,7 +69,7 @@ class AsyncioConnection(Connection, asyncio.Protocol):
         self._held = 0
         self._closed: Final = anyio.Event()
         if not transport.is_closing():  # it may have been reset by now; then some event loops let nobody touch it
-            transport.set_protocol(self)
+            transport.set_protocol(cast("asyncio.Protocol", self))
             transport.set_write_buffer_limits(0)
             transport.resume_reading()
 
