@@ -24,6 +24,7 @@ import asyncclick as click
 from kvnode.core.path import Path
 
 from .command import command
+from .ending import in_order
 from .errors import CliError, Exit
 from .render import canonical_json, short_value
 from .settings import settings_of
@@ -63,18 +64,22 @@ async def demo(ctx: click.Context, keep: bool, simulated: bool, limit: float) ->
         raise CliError("the demo runs nodes, and nodes do not run on Windows")
     if find_spec("pyownet") is None:
         raise CliError("the demo reads thermometers, and for that pyownet is missing: pip install pyownet")
-    with tempfile.TemporaryDirectory(prefix="kvnode-demo-") as folder:
-        with anyio.move_on_after(limit) as scope:
-            async with AsyncExitStack() as stack:
-                story = Story(FilePath(folder), stack, simulated=simulated)
-                await story.tell()
-                if keep:
-                    scope.deadline = math.inf
-                    settings_of(ctx).endless = True
-                    story.say("", f"Everything goes on, in {folder}. Ctrl-C ends it. Try:", *story.hints())
-                    await anyio.sleep_forever()
-        if scope.cancelled_caught:
-            raise CliError(f"the demo did not end within {limit:g} s: {story.step}")
+
+    async def told() -> None:
+        with tempfile.TemporaryDirectory(prefix="kvnode-demo-") as folder:
+            with anyio.move_on_after(limit) as scope:
+                async with AsyncExitStack() as stack:
+                    story = Story(FilePath(folder), stack, simulated=simulated)
+                    await story.tell()
+                    if keep:
+                        scope.deadline = math.inf
+                        settings_of(ctx).endless = True
+                        story.say("", f"Everything goes on, in {folder}. Ctrl-C ends it. Try:", *story.hints())
+                        await anyio.sleep_forever()
+            if scope.cancelled_caught:
+                raise CliError(f"the demo did not end within {limit:g} s: {story.step}")
+
+    await in_order(told)
 
 
 class Follower:
@@ -176,10 +181,7 @@ class Story:
         return link
 
     async def _start(self, node: DemoNode) -> DemoNode:
-        from .demo_parts import running
-
-        child = await node.start()
-        await self._stack.enter_async_context(running(child))
+        await node.start(self._stack)
         self._nodes[node.name] = node
         return node
 
@@ -195,18 +197,15 @@ class Story:
         from .demo_parts import Child, running, start_bus
 
         self._step("A 1-Wire bus, and the agent that reads its thermometers into node a.")
-        bus = await start_bus(self._folder, simulated=self._simulated)
-        await self._stack.enter_async_context(running(bus.child))
+        bus = await start_bus(self._folder, self._stack, simulated=self._simulated)
         self._done(f"{bus.what} serves {len(bus.sensors)} thermometers on {bus.address}")
         root = Path(("agent", "onewire", "demo"))
         await self._set("a", str(root), {"server": bus.address, "interval": 1})
         for room, rom in zip(ROOMS, bus.sensors, strict=False):
             await self._set("a", str(root / rom), {"dest": f"home.{room}.temp"})
         command = [sys.executable, "-m", "kvagents.onewire", "demo", "--node", self._nodes["a"].address]
-        agent = Child("agent", command, self._folder)
-        await agent.start(first_line=False)
-        await self._stack.enter_async_context(running(agent))
-        self._agent = agent
+        self._agent = await self._stack.enter_async_context(running(Child("agent", command, self._folder)))
+        await self._agent.start(first_line=False)
 
     async def _watch(self) -> None:
         self._step("Watch the tree at c, two links away.")

@@ -1,4 +1,8 @@
-"""The processes of ``kv demo``: nodes, a 1-Wire bus and its agent, each in the demo's own folder and on loopback."""
+"""The processes of ``kv demo``: nodes, a 1-Wire bus and its agent, each in the demo's own folder and on loopback.
+
+What starts a process takes the stack that ends it, and tells it first: so a demo that is cut short while something
+starts leaves nothing behind either.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,7 +38,7 @@ class DemoError(CliError):
 
 @dataclass(slots=True)
 class Child:
-    """A child process. Its standard error goes to a file in the demo's folder."""
+    """A child process, to be started within :func:`running`. Its standard error goes to a file in the demo's folder."""
 
     name: str
     command: Sequence[str]
@@ -43,8 +47,7 @@ class Child:
 
     async def start(self, *, first_line: bool) -> str:
         """Start it; with `first_line` wait for the line that says it is ready, and return it."""
-        log = self.log.open("ab")
-        try:
+        with self.log.open("ab") as log, anyio.CancelScope(shield=True):  # a process that runs is one that we know of
             self.process = await anyio.open_process(
                 self.command,
                 stdin=DEVNULL,
@@ -54,8 +57,6 @@ class Child:
                 env=_environment(),
                 start_new_session=True,
             )
-        finally:
-            log.close()
         return await self._first_line() if first_line else ""
 
     @property
@@ -108,7 +109,7 @@ class Child:
 
 @asynccontextmanager
 async def running(child: Child) -> AsyncIterator[Child]:
-    """End it when the block is left."""
+    """End it when the block is left, whether and however far it was started there."""
     try:
         yield child
     finally:
@@ -144,17 +145,16 @@ class DemoNode:
         """Where peers and clients reach it."""
         return f"{HOST}:{self.port}"
 
-    async def start(self) -> Child:
-        """Run it."""
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Run it, until `stack` is left."""
         command = [sys.executable, "-m", "kvnode", "node", "run", "--name", self.name]
         command += ["--data", str(self.folder / self.name), "--listen", self.address, "--socket", "none"]
         for peer in self.peers:
             command += ["--peer", peer]
-        self.child = Child(self.name, command, self.folder)
+        self.child = await stack.enter_async_context(running(Child(self.name, command, self.folder)))
         line = await self.child.start(first_line=True)
         if line != f"kvnode {self.name} ready on {self.address}":
             raise DemoError(f"node {self.name} said {line!r}: {self.child.last_words()}")
-        return self.child
 
 
 # -- the bus -------------------------------------------------------------------------------------------------
@@ -167,30 +167,32 @@ class Bus:
     what: str
     address: str
     sensors: tuple[str, ...]
-    child: Child
 
 
-async def start_bus(folder: Path, *, simulated: bool) -> Bus:
-    """A real owserver with simulated sensors if the program is installed, else our own simulation of it."""
+async def start_bus(folder: Path, stack: AsyncExitStack, *, simulated: bool) -> Bus:
+    """A real owserver with simulated sensors if the program is installed, else our own simulation of it.
+
+    It runs until `stack` is left.
+    """
     if not simulated and shutil.which("owserver"):
-        return await _real_bus(folder)
+        return await _real_bus(folder, stack)
     command = [sys.executable, "-m", "kvagents.onewire.simulator", "--port", "0", "--sensors", "3"]
-    child = Child("bus", command, folder)
+    child = await stack.enter_async_context(running(Child("bus", command, folder)))
     line = await child.start(first_line=True)
     head, _, sensors = line.rpartition(": ")
-    return Bus("a simulated owserver", head.rpartition(" ")[2], tuple(sensors.split()), child)
+    return Bus("a simulated owserver", head.rpartition(" ")[2], tuple(sensors.split()))
 
 
-async def _real_bus(folder: Path) -> Bus:
+async def _real_bus(folder: Path, stack: AsyncExitStack) -> Bus:
     port = free_port()
     command = ["owserver", "--foreground", "-p", f"{HOST}:{port}", f"--fake={','.join(OWSERVER_SENSORS)}"]
     command += ["--temperature_low=18", "--temperature_high=23"]
-    child = Child("bus", command, folder)
+    child = await stack.enter_async_context(running(Child("bus", command, folder)))
     await child.start(first_line=False)
     while child.alive:
         try:
             async with await anyio.connect_tcp(HOST, port):
-                return Bus("owserver", f"{HOST}:{port}", OWSERVER_SENSORS, child)
+                return Bus("owserver", f"{HOST}:{port}", OWSERVER_SENSORS)
         except OSError:
             await anyio.sleep(0.02)
     raise DemoError(f"owserver did not start: {child.last_words()}")

@@ -73,6 +73,39 @@ def test_ctrl_c_ends_it_silently_with_nothing_left(tmp_path: Path) -> None:
     assert _children(str(tmp_path)) == []
 
 
+@pytest.mark.parametrize("step", ["1.", "2.", "4."])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_any_signal_at_any_step_leaves_nothing(tmp_path: Path, number: signal.Signals, step: str) -> None:
+    with _demo(tmp_path, "--simulated") as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if line.startswith(step):
+                break
+        while not _children(str(tmp_path)):
+            assert demo.poll() is None
+        demo.send_signal(number)
+        _, err = demo.communicate()
+    assert (demo.returncode, err) == (-number, "")
+    assert list(tmp_path.iterdir()) == []
+    assert _children(str(tmp_path)) == []
+
+
+def test_a_hail_of_signals_leaves_nothing(tmp_path: Path) -> None:
+    with _demo(tmp_path, "--simulated") as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if line.startswith("3."):
+                break
+        demo.send_signal(signal.SIGINT)
+        for _ in range(20):  # not without end: CPython may hang once a hundred signals wait for its event loop
+            demo.send_signal(signal.SIGTERM)
+            demo.send_signal(signal.SIGINT)
+        _, err = demo.communicate()
+    assert (demo.returncode, err) in [(130, ""), (-signal.SIGTERM, "")]  # as the system delivers them, in no order
+    assert list(tmp_path.iterdir()) == []
+    assert _children(str(tmp_path)) == []
+
+
 def test_the_whole_story_on_a_simulated_bus_which_goes_on_until_ctrl_c(tmp_path: Path) -> None:
     told: list[str] = []
     with _demo(tmp_path, "--simulated", "--keep") as demo:
