@@ -44,7 +44,8 @@ RULES: Final = """\
   [Values on the command line](values.md). Times are RFC 3339 in UTC.
 * The human format may change from version to version. It uses colour on a terminal only, never for meaning, and not
   with `NO_COLOR` or `TERM=dumb`.
-* A pipe that is closed ends `kv` silently with code 0.
+* A pipe that is closed ends `kv` silently with code 0. Output that cannot be written (a full disk) is an error that
+  names standard output, with code 70; what the command has done by then, such as a write, stands.
 
 ### Exit codes
 

@@ -36,6 +36,7 @@ def adopted(found: click.Command) -> click.Command:
     """A command of another package, given the global options, as are those below it."""
     if not any(param.name in COMMON for param in found.params):
         found.params = [*found.params, *common_options(hidden=False)]
+    found.no_args_is_help = False  # as ours: one line says that a command is missing
     for below in found.commands.values() if isinstance(found, click.Group) else ():
         adopted(below)
     return found

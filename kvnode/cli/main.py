@@ -15,6 +15,7 @@ from .command import AfterLoop, KvGroup, Lazy, adopted
 from .console import Console
 from .errors import CliError, Exit, explain, unwrap
 from .settings import Settings, settings_of
+from .stdout import NAME, name_stdout, silence_stdout
 from .text import printable
 
 COMPLETE_VAR: Final = "_KV_COMPLETE"
@@ -176,7 +177,8 @@ def main(args: Sequence[str] | None = None) -> int:
     settings = Console()
     try:
         if sys.stdout is None:
-            raise CliError("standard output is closed")
+            raise CliError(f"{NAME} is closed: send it to a file, a pipe or {os.devnull}")
+        name_stdout()
         result = asyncio.run(_run(list(sys.argv[1:] if args is None else args), settings))
         code = result.run() if isinstance(result, AfterLoop) else result
         sys.stdout.flush()
@@ -210,18 +212,18 @@ def _report(exc: BaseException, settings: Settings) -> int:
 
         traceback.print_exception(exc)
     if isinstance(exc, BrokenPipeError):
-        _silence_stdout()
+        silence_stdout()
         return Exit.OK
     if isinstance(exc, (KeyboardInterrupt, asyncio.CancelledError, click.Abort)):
         return Exit.OK if settings.endless else Exit.INTERRUPTED
     code, text = explain(exc)
+    if isinstance(exc, OSError) and exc.filename == NAME:
+        text += "; the output is not complete: make room where it goes, or send it elsewhere"
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except OSError as err:
-        _silence_stdout()
-        if isinstance(exc, OSError) and (exc.errno, exc.filename) == (err.errno, None):
-            text = f"standard output: {text}"
+    except OSError:
+        silence_stdout()
     _complain(text)
     return code
 
@@ -231,13 +233,6 @@ def _complain(text: str) -> None:
     with contextlib.suppress(OSError, AttributeError):
         sys.stderr.write("".join(f"kv: {printable(line)}\n" for line in text.splitlines()))
         sys.stderr.flush()
-
-
-def _silence_stdout() -> None:
-    """Whoever read our output has gone: what is still buffered has nowhere to go."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
-    os.close(devnull)
 
 
 def run() -> None:

@@ -192,6 +192,11 @@ def test_wrong_command_lines_are_one_line_and_code_2(kv: Kv, args: tuple[str, ..
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("group", ["node", "conflicts", "agent", "onewire"])
+def test_a_missing_command_is_told_in_the_same_words_by_all_groups(kv: Kv, group: str) -> None:
+    assert kv(group).err == f"kv: missing command (see kv {group} --help)\n"
+
+
 def test_a_misspelt_command_is_compared_with_all(kv: Kv) -> None:
     assert "Did you mean 'conflicts'?" in kv("conflict").err
 

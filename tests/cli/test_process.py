@@ -27,6 +27,10 @@ pytestmark = pytest.mark.integration
 
 KV = [sys.executable, "-m", "kvnode"]
 WAIT_S = 60.0
+FULL = (
+    "kv: standard output: No space left on device; "
+    "the output is not complete: make room where it goes, or send it elsewhere\n"
+)
 START_S = 0.25
 """What ``kv get`` may cost on a quiet machine,"""
 PLAIN_S = 0.07
@@ -196,13 +200,56 @@ def _wait_for_thread(pid: int) -> None:
         time.sleep(0.01)
 
 
-def test_a_full_disk_at_the_output_is_one_line(node: NodeProcess) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "line",
+    ["--help", "get --help", "--version", "completion bash", "plugins", "get home.attic", "list", "dump", "watch home"],
+)
+def test_a_full_disk_at_the_output_is_one_line(node: NodeProcess, line: str, unbuffered: str) -> None:
+    node.kv("set", "home.attic", "1")
+    env = environment({"KV_NODE": node.address, "PYTHONUNBUFFERED": unbuffered})
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*KV, *line.split()], env=env, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (70, FULL)
+
+
+def test_completion_to_a_full_disk_is_one_line() -> None:
+    env = environment({"COMP_WORDS": "kv ge", "COMP_CWORD": "1", "_KV_COMPLETE": "bash_complete"})
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(KV, env=env, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (70, FULL)
+
+
+def test_what_was_done_stands_if_its_answer_cannot_be_told(node: NodeProcess) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [*KV, "list", "--node", node.address], env=environment(), stdout=full, stderr=subprocess.PIPE, text=True
+            [*KV, "set", "told.nobody", "1", "--node", node.address],
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+    assert (done.returncode, done.stderr) == (70, FULL)
+    assert node.kv("get", "told.nobody").stdout == "1\n"
+
+
+def test_a_closed_output_is_one_line() -> None:
+    done = subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", *KV, "--help"], env=environment(), stderr=subprocess.PIPE, text=True
+    )
     assert done.returncode == 70
-    assert done.stderr == "kv: No space left on device\n"
+    assert done.stderr == "kv: standard output is closed: send it to a file, a pipe or /dev/null\n"
+
+
+@pytest.mark.parametrize("line", ["--help", "get --help", "completion bash"])
+def test_a_pipe_that_nobody_reads_is_silent(line: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run([*KV, *line.split()], env=environment(), stdout=writing, stderr=subprocess.PIPE)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 # -- a terminal ----------------------------------------------------------------------------------------------
