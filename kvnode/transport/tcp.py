@@ -29,6 +29,7 @@ from .base import (
     handle,
     running,
 )
+from .unix_asyncio import over_transport
 
 DIAL_TIMEOUT_S: Final = 10.0
 SOCKET_MODE: Final = 0o600
@@ -55,7 +56,7 @@ class TcpTransport:
         try:
             with anyio.fail_after(self._dial_timeout_s):
                 if address.kind == "unix":
-                    return await anyio.connect_unix(address.path)
+                    return await over_transport(await anyio.connect_unix(address.path))
                 stream = await anyio.connect_tcp(address.host, address.port)
         except TimeoutError:
             raise DialFailed(f"{address}: no answer within {self._dial_timeout_s:g} s") from None
@@ -111,6 +112,8 @@ class SocketListeners:
 
             async def one(stream: SocketStream) -> None:
                 try:
+                    if self.address.kind == "unix":
+                        stream = await over_transport(stream)
                     await handle(connection_over(stream, _peer(stream)), handler)
                 finally:
                     self._count -= 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import struct
@@ -222,6 +223,36 @@ async def test_a_unix_socket_is_the_owners_and_goes_away(tmp_path: Path) -> None
         async with transport.dial(listener.address) as connection:
             assert connection.peer == f"unix:{path}"
     assert not path.exists()
+
+
+async def test_a_receive_that_is_cancelled_as_something_comes_leaves_no_error(tmp_path: Path) -> None:
+    if not on_asyncio():
+        return  # what is tested is asyncio's order of callbacks
+    loop = asyncio.get_running_loop()
+    errors: list[str] = []
+    received: list[bytes] = []
+    loop.set_exception_handler(lambda loop, context: errors.append(context["message"]))
+    scope = anyio.CancelScope()
+
+    async def receive() -> None:
+        with scope:
+            received.append(await connection.receive())
+
+    path = os.fspath(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        async with TcpTransport().dial(Address("unix", path=path)) as connection, anyio.create_task_group() as tasks:
+            near, _ = listening.accept()
+            with near:
+                tasks.start_soon(receive)
+                await anyio.wait_all_tasks_blocked()
+                near.send(b"x")
+                loop.call_soon(scope.cancel)  # runs in the next turn, ahead of what that turn finds to be readable
+                await anyio.wait_all_tasks_blocked()
+                assert scope.cancel_called
+                assert received or await connection.receive() == b"x"  # uvloop reads first
+    assert errors == []
 
 
 async def test_a_dead_process_socket_is_replaced_a_file_is_not(tmp_path: Path) -> None:
