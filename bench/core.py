@@ -196,7 +196,7 @@ def codec(bench: Bench) -> None:
         message = Versions(tuple(sample(count)))
         payload = peer.encode(7, message)
         many = ROUND // count
-        bench.row(f"encode, {count} in a message", ROUND, repeated(many, lambda message=message: encode_anew(message)))
+        bench.row(f"encode, {count} in a message", ROUND, repeated(many, partial(encode_anew, message)))
         bench.row(f"decode, {count} in a message", ROUND, repeated(many, partial(peer.decode, payload)))
     (version,) = sample(1)
     record = encode_record((version,))

@@ -82,7 +82,7 @@ async def _again(node: NodeProcess, taps: list[Tap]) -> None:
 
 def main() -> None:
     given = [float(word) for word in sys.argv[1:3]]
-    count, seconds = (*given, *(10, 60)[len(given) :])
+    count, seconds = (*given, *(10.0, 60.0)[len(given) :])
     with folder() as where:
         uvloop.run(measure(where, int(count), seconds))
 

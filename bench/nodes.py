@@ -54,7 +54,7 @@ async def until_linked(nodes: Sequence[NodeProcess], peers: int | None = None) -
         async with connect(node.address) as kv:
 
             async def linked(kv: Client = kv) -> bool:
-                return sum(row["state"] == "linked" for row in (await kv.status())["peers"]) >= wanted
+                return sum(1 for row in (await kv.status())["peers"] if row["state"] == "linked") >= wanted
 
             await until(linked, 0.1)
 
@@ -91,7 +91,7 @@ class Tap:
 
     def __init__(self, target_port: int) -> None:
         self._target = target_port
-        self._open: set[asyncio.Transport] = set()
+        self._open: set[asyncio.WriteTransport] = set()
         self._server: asyncio.Server | None = None
         self.there: Counter[str] = Counter()
         self.back: Counter[str] = Counter()

@@ -67,7 +67,8 @@ class MosquittoStore:
 
     async def get(self, key: int) -> str:
         topic = f"bench/k{key}"
-        waiting = self._waiting[topic] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting[topic] = waiting
         await self._client.subscribe(topic, qos=0)
         value = await waiting
         await self._client.unsubscribe(topic)
