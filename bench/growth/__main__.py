@@ -95,7 +95,11 @@ def main(words: Sequence[str]) -> int:
     """Do what the first word says."""
     name, *sizes = words or ("",)
     if name in DIMENSIONS:
-        _run(name, [int(size) for size in sizes])
+        try:
+            _run(name, [int(size) for size in sizes])
+        except filtered.NotCompiled as why:
+            print(f"bench.growth: {why}", file=sys.stderr)
+            return 1
     elif name == "thousand":
         rows = thousand.expect(load("nodes")["rows"], load("filtered")["rows"])
         _save(name, {"rows": rows, "model": thousand.floors()})

@@ -16,6 +16,7 @@ from kvnode.core.acks import Acks
 from kvnode.core.effects import Change
 from kvnode.core.link import Link
 from kvnode.core.path import Path, pattern
+from kvnode.data.versions import is_compiled
 
 from .measure import MOST_MS, REST_MS, SETTLE_MS, VALUE
 from .mesh import Mesh, Node
@@ -46,8 +47,19 @@ class Row:
     heard_pairs_per_leaf: float
 
 
+class NotCompiled(Exception):
+    """A compiled core does not let itself be replaced in part."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "filtered tries out another Acks._tell, which has no effect in a compiled kvnode: run it interpreted"
+        )
+
+
 def measure(nodes: int, variant: str) -> Row:
-    """One size."""
+    """One size. Raises NotCompiled, for any variant: figures of two builds do not belong side by side."""
+    if is_compiled():
+        raise NotCompiled
     with _assumed(VARIANTS.index(variant)):
         return _measure(nodes, variant)
 

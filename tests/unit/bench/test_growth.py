@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from bench.growth import __main__ as growth
 from bench.growth import filtered
 from bench.growth.figures import PICTURES, charts
 from bench.growth.measure import VALUE, heal, measure, write
@@ -87,6 +88,17 @@ def test_leaves_hear_less_where_acknowledgements_are_kept_from_them() -> None:
     assert Acks._tell is told
     assert heard == sorted(heard, reverse=True)
     assert len(set(heard)) == 3
+
+
+def test_filtered_says_that_it_cannot_run_compiled(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(filtered, "is_compiled", lambda: True)
+    assert growth.main(["filtered", "10"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("bench.growth: filtered tries out another ")
+    assert err.count("\n") == 1
 
 
 def _calls_of_an_update(nodes: int) -> float:
