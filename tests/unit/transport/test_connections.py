@@ -222,6 +222,7 @@ async def test_a_unix_socket_is_the_owners_and_goes_away(tmp_path: Path) -> None
         assert path.stat().st_mode & 0o777 == 0o600
         async with transport.dial(listener.address) as connection:
             assert connection.peer == f"unix:{path}"
+            assert isinstance(connection, AsyncioConnection) == on_asyncio()
     assert not path.exists()
 
 
