@@ -93,7 +93,11 @@ class _Parser(_OptionParser):
         if _NUMBER.match(arg):
             state.largs.append(arg)
             return
-        await super()._process_opts(arg, state)
+        try:
+            await super()._process_opts(arg, state)
+        except click.UsageError as exc:
+            exc.ctx = exc.ctx or self.ctx  # else the help that is pointed to would be that of kv itself
+            raise
 
 
 class KvCommand(click.Command):

@@ -25,6 +25,7 @@ CONFLICT_MARK = "(!)"
 """Stands behind a value that has concurrent versions beside it."""
 STALE_MARK = "(stale)"
 """Stands behind a value whose lease has run out."""
+_WILDCARDS = frozenset({"#", "+", "*", "**"})
 
 
 @asynccontextmanager
@@ -77,20 +78,33 @@ async def list_(ctx: click.Context, path: Path, pattern: Pattern | None, depth: 
     out = Output(settings_of(ctx).format)
     async with _readings(ctx, path, pattern, depth, keys=keys) as rows:
         if out.human:
-            await _table(out, rows, keys)
+            if not await _table(out, rows, keys):
+                _advise(out, path, pattern)
             return
         with out.items() as write:
             async for reading in rows:
                 write(reading_row(reading))
 
 
-async def _table(out: Output, rows: AsyncIterator[Reading], keys: bool) -> None:
+async def _table(out: Output, rows: AsyncIterator[Reading], keys: bool) -> int:
+    """Print the rows, and say how many there were."""
+    count = 0
     now = datetime.now(UTC)
     table = Table(out, ("PATH", *(() if keys else ("VALUE",)), "AGE", "NODE", "AUTHOR"))
     async for r in rows:
         value = () if keys else (marked(r),)
         table.add(str(r.path), *value, age(r.time, now), r.node, r.author or "-")
+        count += 1
     table.end()
+    return count
+
+
+def _advise(out: Output, path: Path, pattern: Pattern | None) -> None:
+    """Where nothing was found: what may have misled people who know wildcards or slashes from elsewhere."""
+    if pattern is None and any(element in _WILDCARDS for element in path):
+        out.line(f"no values at or below {path}: wildcards go into --pattern, as in --pattern home.+.temp")
+    elif any(isinstance(element, str) and "/" in element for element in path):
+        out.line(f"no values at or below {path}: dots separate the elements of a path, as in home.attic")
 
 
 def marked(reading: Reading) -> str:
@@ -115,7 +129,8 @@ async def tree(ctx: click.Context, path: Path, pattern: Pattern | None, depth: i
     out = Output(settings_of(ctx).format)
     async with _readings(ctx, path, pattern, depth) as rows:
         if out.human:
-            await _outline(out, path, rows)
+            if not await _outline(out, path, rows):
+                _advise(out, path, pattern)
             return
         top: dict[str, Any] = {"path": str(path)}
         async for reading in rows:
@@ -123,13 +138,17 @@ async def tree(ctx: click.Context, path: Path, pattern: Pattern | None, depth: i
     out.one(top, str)
 
 
-async def _outline(out: Output, path: Path, rows: AsyncIterator[Reading]) -> None:
+async def _outline(out: Output, path: Path, rows: AsyncIterator[Reading]) -> int:
+    """Print the tree, and say how many values it has."""
+    count = 0
     now = datetime.now(UTC)
     outline = Outline(out)
     async for r in rows:
         elements = [str(Path((element,))) for element in r.path[len(path) :]]
         outline.add(elements, f" = {marked(r)}  ({age(r.time, now)})")
+        count += 1
     outline.end(str(path))
+    return count
 
 
 def _put(top: dict[str, Any], elements: tuple[str | int, ...], reading: Reading) -> None:

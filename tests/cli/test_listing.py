@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from kvnode.client import ABSENT, OMITTED, EventItem, Gap, Undecodable, Uptodate, errors
 from kvnode.client.items import gone
 from kvnode.core.path import Path
@@ -41,6 +43,19 @@ def test_list_for_programs(kv: Kv, fake: FakeClient) -> None:
     assert kv("list", "home", "--format", "json").json == rows
     assert kv("list", "nothing", "--format", "json").json == []
     assert kv("list", "nothing") == Result(0, "", "")
+
+
+@pytest.mark.parametrize("command", ["list", "tree"])
+def test_people_who_know_other_wildcards_and_separators_are_told(kv: Kv, fake: FakeClient, command: str) -> None:
+    _house(fake)
+    for path in ("home.#", "home.*.temp", "nowhere.+"):
+        told = f"no values at or below {path}: wildcards go into --pattern, as in --pattern home.+.temp\n"
+        assert kv(command, path) == Result(0, told, "")
+    told = "no values at or below home/attic: dots separate the elements of a path, as in home.attic\n"
+    assert kv(command, "home/attic") == Result(0, told, "")
+    fake.put(reading("what.+", 1), reading("a/b", 2))
+    assert "no values" not in kv(command, "what.+").out + kv(command, "a/b").out
+    assert kv("list", "home.#", "--format", "jsonl") == Result(0, "", "")
 
 
 def test_pattern_and_depth_go_to_the_node(kv: Kv, fake: FakeClient) -> None:

@@ -197,6 +197,15 @@ def test_a_missing_command_is_told_in_the_same_words_by_all_groups(kv: Kv, group
     assert kv(group).err == f"kv: missing command (see kv {group} --help)\n"
 
 
+@pytest.mark.parametrize(
+    ("args", "see"), [(("set", "x", "1", "--ack"), "kv set"), (("node", "retire", "x", "--node"), "kv node retire")]
+)
+def test_an_option_without_its_argument_points_to_the_help_of_its_command(
+    kv: Kv, args: tuple[str, ...], see: str
+) -> None:
+    assert kv(*args).err == f"kv: option '{args[-1]}' requires an argument (see {see} --help)\n"
+
+
 def test_a_misspelt_command_is_compared_with_all(kv: Kv) -> None:
     assert "Did you mean 'conflicts'?" in kv("conflict").err
 
