@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from kvnode.data.versions import is_compiled, software
+from tests.support.logs import logging_restored
 
 # `ci` is the default and repeatable; `long` looks for what is new: HYPOTHESIS_PROFILE=long make test
 settings.register_profile(
@@ -28,6 +30,13 @@ BACKENDS = [
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """Every test that is marked `anyio` runs on each of these."""
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A node or agent that ran in this process has set up its log; the next test shall not know."""
+    with logging_restored():
+        yield
 
 
 def pytest_report_header() -> str:

@@ -6,12 +6,12 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from kvnode.data.logs import MAX_FIELD_CHARS, set_up_logging
+from kvnode.data.logs import LOGGERS, MAX_FIELD_CHARS, set_up_logging
+from tests.support.logs import logging_restored
 
 log = logging.getLogger("kvnode.node.test")
 
@@ -19,17 +19,6 @@ log = logging.getLogger("kvnode.node.test")
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("kvnode", "kvagents")]
-    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
-    yield
-    for logger, handlers, level, propagate in before:
-        logger.handlers[:] = handlers
-        logger.setLevel(level)
-        logger.propagate = propagate
 
 
 def text_of(message: str, *args: object, level: int = logging.INFO, **fields: Any) -> str:
@@ -154,3 +143,16 @@ def test_the_level_holds_and_other_loggers_are_untouched() -> None:
     logging.getLogger("kvagents.onewire").warning("seen")
     logging.getLogger("elsewhere").debug("not ours")
     assert [line.split("  ")[1] for line in stream.getvalue().splitlines()] == ["seen"]
+
+
+def test_what_a_test_sets_up_ends_with_it() -> None:
+    def state() -> list[tuple[list[logging.Handler], int, bool]]:
+        loggers = [logging.getLogger(name) for name in LOGGERS]
+        return [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+
+    before = state()
+    with logging_restored():
+        set_up_logging("debug", "text", name="attic", stream=io.StringIO())
+        assert state() != before
+    assert state() == before
+    assert all(propagate for _, _, propagate in before), "an earlier test has left its own behind"
