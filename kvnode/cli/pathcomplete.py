@@ -18,6 +18,10 @@ from .errors import CliError
 LIMIT_S: Final = 2.0
 """Whoever presses the key waits for it."""
 MOST: Final = 500
+_NOWHERE: Final = logging.NullHandler()
+"""Where there is a handler, logging prints nothing of its own accord. It switches nothing off: the thread that asks may
+go on for longer than it is waited for.
+"""
 
 
 def complete_path(incomplete: str, node: str | None) -> list[str]:
@@ -47,13 +51,11 @@ def split(incomplete: str) -> tuple[Path, str]:
 
 
 def _ask(address: str, path: Path) -> list[str]:
-    logging.disable()
+    logging.root.addHandler(_NOWHERE)
     try:
         return asyncio.run(_children(address, path))
     except Exception:  # completion has nobody to complain to
         return []
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 async def _children(address: str, path: Path) -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from kvnode.cli import pathcomplete
 from kvnode.cli.pathcomplete import split
 from kvnode.client import Put
 from kvnode.core.path import ROOT
@@ -84,7 +85,34 @@ def test_paths_complete(
         monkeypatch.setenv(name, value)
     done = kv_here()
     assert (offered(done.out), done.err) == (wanted, "")
-    assert logging.root.manager.disable == logging.NOTSET, "the silence is over"
+
+
+def test_others_may_log_while_a_path_is_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    async def children(address: str, path: KvPath) -> list[str]:
+        seen.append(logging.getLogger("kvnode.node").isEnabledFor(logging.CRITICAL))
+        return []
+
+    monkeypatch.setattr(pathcomplete, "_children", children)
+    pathcomplete.complete_path("home", f"127.0.0.1:{free_port()}")
+    assert seen == [True]
+
+
+def test_what_is_logged_meanwhile_is_not_shown() -> None:
+    program = """
+import logging
+from kvnode.cli import pathcomplete
+
+async def children(address, path):
+    logging.getLogger("kvnode.client").error("loud")
+    raise ValueError
+
+pathcomplete._children = children
+print(pathcomplete.complete_path("home", "127.0.0.1:1"))
+"""
+    done = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def test_the_node_of_the_command_line_is_asked(node: NodeProcess) -> None:
