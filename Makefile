@@ -53,7 +53,7 @@ test: $(DEV) ## all tests; those against a real counterpart only where it is ins
 	exec $(BIN)/pytest -m "$${without# and }"
 
 test-compiled: $(DEV) ## the tests of what is compiled, against the compiled modules
-	@$(BIN)/python -m bench.compiled -m pytest -q tests/unit/core tests/unit/codec tests/property tests/contract tests/sim
+	@$(BIN)/python -m bench.compiled -m pytest -q tests/unit tests/property tests/contract tests/sim
 
 sim: $(DEV) ## simulate random clusters, SEEDS=1..100, and check all laws
 	@$(BIN)/python -m kvnode.testing.sim --seeds $(SEEDS)
