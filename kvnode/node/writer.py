@@ -110,6 +110,8 @@ class Writer:
         """Whether somebody waits for the task to commit what is in `_pending`."""
         self._lingers = False
         self._under_way = 0
+        self._works = False
+        """Whether a job is being done."""
         self._jobs: deque[_Job] = deque()
         self._wake: Signal | None = None
         """Set in place while there is nothing to do."""
@@ -181,7 +183,7 @@ class Writer:
     @property
     def _is_busy(self) -> bool:
         """Whether something is done, or waits, that comes before a commit here and now."""
-        return bool(self._under_way or self._jobs or self.failure)
+        return bool(self._under_way or self._works or self._jobs or self.failure)
 
     def _commit_here(self) -> None:
         """Commit on the event loop, without the task, if that will do: somebody waits for a quick disk."""
@@ -279,12 +281,15 @@ class Writer:
                 await self._called()
 
     async def _work(self) -> None:
-        """Do the oldest job."""
+        """Do the oldest job. Meanwhile nothing is committed, by the event loop neither."""
         job = self._jobs.popleft()
+        self._works = True
         try:
             job.result = await self._off_loop(job.do)
         except Exception as err:
             job.error = err
+        finally:
+            self._works = False
         job.event.set()
 
     async def _off_loop(self, do: Callable[[], T]) -> T:

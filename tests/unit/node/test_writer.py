@@ -35,6 +35,9 @@ class Disk:
         self.failure: StoreError | None = None
         self.threads: list[int] = []
         self.now_s = 0.0
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+        self.busy = threading.Lock()
 
     def clock(self) -> float:
         return self.now_s
@@ -43,14 +46,18 @@ class Disk:
         return self.brief
 
     def commit(self, batches: Sequence[Persist]) -> None:
+        assert self.busy.acquire(blocking=False), "one at a time"
+        self.busy.release()
         self.threads.append(threading.get_ident())
         self.now_s += self.takes_s
         if self.failure is not None:
             raise self.failure
 
     def backup(self) -> BinaryIO:
-        self.threads.append(threading.get_ident())
-        return io.BytesIO()
+        with self.busy:
+            self.threads.append(threading.get_ident())
+            assert self.may_go_on.wait(10)
+            return io.BytesIO()
 
 
 class Running:
@@ -177,6 +184,22 @@ async def test_what_is_more_than_a_small_write_is_the_threads() -> None:
         assert await run.commits(1) == [True], "that took long, and tells nothing of a small write"
         await run.writer.backup()
         assert run.disk.threads[-1] != threading.get_ident()
+
+
+async def test_nothing_is_committed_while_a_job_is_done() -> None:
+    async with running() as run, anyio.create_task_group() as tasks:
+        assert (await run.commits(PROVEN))[-1]
+        run.disk.may_go_on.clear()
+        before = len(run.disk.threads)
+        tasks.start_soon(run.writer.backup)
+        await eventually(lambda: len(run.disk.threads) > before)
+        token = run.add()
+        run.writer.hurry()
+        for _ in range(10):
+            await anyio.lowlevel.checkpoint()
+        assert run.durable[-1] < token
+        run.disk.may_go_on.set()
+        await eventually(lambda: run.durable[-1] == token)
 
 
 @pytest.mark.interpreted
