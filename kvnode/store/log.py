@@ -99,8 +99,8 @@ class Log:
 
     @property
     def active_bytes(self) -> int:
-        """The length of what is in the active segment."""
-        return self._active.end
+        """The length of what is in the active segment, uncompressed."""
+        return self._active.size
 
     @property
     def active_rows(self) -> int:
@@ -109,8 +109,8 @@ class Log:
 
     @property
     def pending_bytes(self) -> int:
-        """The length of all that the snapshot lacks."""
-        return sum(segment.end for segment in self._segments)
+        """The length of all that the snapshot lacks, uncompressed."""
+        return sum(segment.size for segment in self._segments)
 
     def file_bytes(self) -> int:
         """What the files take."""
@@ -124,7 +124,7 @@ class Log:
         """
         frame, data = encode(self.epoch, self._next, self._active.end, batch)
         try:
-            self._active.write(data)
+            self._active.write(data, frame.start)
         except OSError as error:
             self.trusted = error.errno in _NO_ROOM  # then the next frame overwrites the torn one
             raise

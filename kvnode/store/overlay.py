@@ -124,9 +124,9 @@ def apply(db: sqlite3.Connection, tally: Tally, segments: Sequence[Segment], bat
     contents = [segment.content() for segment in segments]
     ROWS.put_all(db, tally, overlaid(changed_rows(segments, contents), sorted(batch.rows.items())))
     past: list[Past] = []
-    for segment, content in zip(segments, contents, strict=True):
+    for segment in segments:
         put_small(db, tally, segment.known, segment.meta, segment.quarantine)
-        past += segment.past(content)
+        past += segment.past()
     put_small(db, tally, batch.known, batch.meta, batch.quarantine)
     put_past(db, tally, last_of_each([*past, *batch.past]))
     META.put(db, tally, LOG_KEY, None if mark is None else mark.encode())

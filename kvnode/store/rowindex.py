@@ -34,10 +34,10 @@ class RowIndex:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def add(self, frame: Frame) -> None:
-        """The rows of the next frame."""
+    def add(self, frame: Frame, base: int) -> None:
+        """The rows of the next frame; the first record of it is at `base`."""
         self._keys += frame.head.keys
-        self._places.extend(place for _, place in frame.places())
+        self._places.extend(place for _, place in frame.places(base))
         if len(self._keys) >= self._look_at:
             self._leave_out()
 

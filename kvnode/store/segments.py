@@ -14,21 +14,25 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence, Set
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice, pairwise
 from mmap import mmap
-from typing import Final
+from typing import BinaryIO, Final
 
 from kvnode.core.history import Past
 from kvnode.core.ticks import Incarnation, Ticks
 
 from . import files
 from .base import StoreDamaged
-from .frames import REMOVED, Content, Frame, is_sound, read, span_of
+from .frames import REMOVED, Frame, read, records_in, span_of
 from .rowindex import RowIndex
+
+Content = bytes | mmap
+"""The records of a segment at their places."""
 
 STEP_BYTES: Final = 1 << 18
 """So much room is asked for at once, before it is needed."""
 
+_READ_BYTES: Final = 1 << 16
 _SORTED_AT_ONCE: Final = 2_000
 
 _sync: Final = getattr(os, "fdatasync", os.fsync)
@@ -36,7 +40,9 @@ _sync: Final = getattr(os, "fdatasync", os.fsync)
 
 class Segment:
     """One file of the log, and an index of what it holds that the snapshot lacks: `runs` of commits without a gap, as
-    first and last number; the places of records by key, and what is small by itself. The next frame goes to `end`.
+    first and last number; the places of records by key, and what is small by itself. The next frame goes to `end` or
+    behind it. `size` is what all of it takes uncompressed. Records have their places in the row of all of them, one
+    behind the other.
     """
 
     def __init__(self, path: str) -> None:
@@ -48,12 +54,16 @@ class Segment:
     def _forget(self) -> None:
         self.runs: list[tuple[int, int]] = []
         self.end = 0
+        self.size = 0
         self.index = RowIndex()
         self.known: dict[Incarnation, Ticks | None] = {}
         self.meta: dict[str, bytes] = {}
         self.quarantine: dict[int, bytes | None] = {}
         self.has_past = False
+        self._record_bytes = 0
         self._starts = array("Q")
+        self._bases = array("Q")
+        """Of each frame where it starts, and the place of its first record."""
 
     def __bool__(self) -> bool:
         return bool(self._starts)
@@ -72,31 +82,48 @@ class Segment:
         else:
             self.runs.append((frame.seq, frame.seq))
         self.end = frame.end
+        self.size += frame.size
         self._starts.append(frame.start)
-        self.index.add(frame)
+        self._bases.append(self._record_bytes)
+        self.index.add(frame, self._record_bytes)
+        self._record_bytes += frame.record_bytes
         self.known.update(frame.known())
         self.meta.update(frame.head.meta)
         self.quarantine.update(frame.head.quarantine)
         self.has_past = self.has_past or bool(frame.head.past)
 
     def content(self) -> Content:
-        """The bytes of all frames, read from the file and checked. Raises :class:`.base.StoreDamaged`, OSError. (They
-        are many: memory of their own goes back to the system, what malloc once gave out for them mostly stays.)
+        """All records at their places, read from the file and checked. Raises :class:`.base.StoreDamaged`, OSError.
+        (They are many: memory of their own goes back to the system, what malloc once gave out for them mostly stays.)
         """
         if not self:
             return b""
-        data = mmap(-1, self.end)
-        with open(self.path, "rb") as file:
-            file.readinto(data)
-        if not all(is_sound(data, start) for start in self._starts):
-            raise StoreDamaged(self.path, "a commit in it has a wrong checksum")
+        data: Content = mmap(-1, self._record_bytes) if self._record_bytes else b""
+        for start, base, frame in zip(self._starts, self._bases, self._frames(), strict=True):
+            records = records_in(frame, base=start)
+            if records is None:
+                raise StoreDamaged(self.path, "a commit in it has a wrong checksum")
+            if records and isinstance(data, mmap):
+                data[base : base + len(records)] = records
         return data
 
-    def past(self, data: Content) -> Iterator[Past]:
-        """What its frames put on record of the past, in their order; `data` is its content."""
+    def _frames(self) -> Iterator[bytes]:
+        """The bytes of each frame, and those up to the next one. Raises OSError."""
+        with open(self.path, "rb", buffering=_READ_BYTES) as file:
+            file.seek(self._starts[0])
+            for start, end in pairwise(chain(self._starts, (self.end,))):
+                yield file.read(end - start)
+
+    def _frame(self, file: BinaryIO, number: int) -> bytes:
+        start = self._starts[number]
+        file.seek(start)
+        return file.read((self._starts[number + 1] if number + 1 < len(self._starts) else self.end) - start)
+
+    def past(self) -> Iterator[Past]:
+        """What its frames put on record of the past, in their order. Raises OSError."""
         if self.has_past:
-            for start in self._starts:
-                if (frame := read(data, start)) is not None:
+            for start, data in zip(self._starts, self._frames(), strict=True):
+                if (frame := read(data, 0, base=start)) is not None:
                     yield from frame.head.past
 
     def records(self, places: Iterable[int]) -> dict[int, bytes | None]:
@@ -104,29 +131,27 @@ class Segment:
         OSError.
         """
         found: dict[int, bytes | None] = {}
-        start, data, sound = -1, b"", False
+        last, records = -1, None
         with open(self.path, "rb") as file:
             for place in sorted(places):
                 at, end = span_of(place)
-                behind = bisect_right(self._starts, at)
-                if self._starts[behind - 1] != start:
-                    start = self._starts[behind - 1]
-                    file.seek(start)
-                    data = file.read((self._starts[behind] if behind < len(self._starts) else self.end) - start)
-                    sound = is_sound(data, 0, base=start)
-                found[place] = data[at - start : end - start] if sound else None
+                number = bisect_right(self._bases, at) - 1
+                if number != last:
+                    last, records = number, records_in(self._frame(file, number), base=self._starts[number])
+                base = self._bases[number]
+                found[place] = None if records is None else bytes(records[at - base : end - base])
         return found
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
-        """Put these bytes at the end, not yet durably. Raises OSError; the same may then be tried again."""
+    def write(self, data: bytes, at: int) -> None:
+        """Put these bytes behind the end, not yet durably. Raises OSError; the same may then be tried again."""
         if self._fd is None:
             self._fd = os.open(self.path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
             self._room = os.fstat(self._fd).st_size
-        if self.end + len(data) > self._room:
-            self._make_room(self._fd, self.end + len(data))
-        view, at = memoryview(data), self.end
+        if at + len(data) > self._room:
+            self._make_room(self._fd, at + len(data))
+        view = memoryview(data)
         while view:
             done = os.pwrite(self._fd, view, at)
             view, at = view[done:], at + done

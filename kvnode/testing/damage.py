@@ -9,7 +9,7 @@ from random import Random
 from typing import Final
 
 from kvnode.store.files import LOG_FILES, PAGE_BYTES
-from kvnode.store.frames import MAGIC
+from kvnode.store.frames import MAGIC, PACKED
 from kvnode.store.sqlite import FILE_NAME
 
 Damage = Callable[[Path, Random], str]
@@ -130,7 +130,7 @@ def tear_log(directory: Path, rng: Random) -> str:
     """The last commit in a segment of the log is half written, as when the power goes."""
     path = _log(directory, rng)
     data = path.read_bytes()
-    last = data.rfind(MAGIC)
+    last = max(data.rfind(MAGIC), data.rfind(PACKED))
     if last < 0:
         return f"{path.name}: nothing to tear"
     at = rng.randrange(last, max(_used(path), last + 1))

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from kvnode.store import frames
 from kvnode.store.base import Store, StoreFull
 from kvnode.store.logged import LoggedStore
 from kvnode.store.memory import MemoryDisk, MemoryStore
@@ -19,6 +20,8 @@ from kvnode.testing import store_contract, store_upkeep_contract
 from kvnode.testing.store_contract import CONTRACT, Bench, Check
 from kvnode.testing.store_upkeep_contract import UPKEEP
 from tests.support.stores import files_limited
+
+SHORT_PAGE = 64
 
 
 class MemoryBench:
@@ -90,18 +93,31 @@ class TinyLoggedBench(LoggedBench):
         return LoggedStore(self.directory, log_bytes=200)
 
 
+class PackedBench(TinyLoggedBench):
+    """Pages are so short that what goes to the log is compressed, and begins a page of its own, wherever it can."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.pages = pytest.MonkeyPatch()
+        self.pages.setattr(frames, "PAGE_BYTES", SHORT_PAGE)
+        self.pages.setattr(frames, "_SMALL", 1 << 20)
+
+
 BENCHES: dict[str, Callable[[Path], Bench]] = {
     "memory": MemoryBench,
     "sqlite": SqliteBench,
     "logged": LoggedBench,
     "logged, tiny": TinyLoggedBench,
+    "logged, packed": PackedBench,
 }
 
 
 @pytest.fixture(params=BENCHES)
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     made: Bench = BENCHES[request.param](tmp_path)
-    return made
+    yield made
+    if isinstance(made, PackedBench):
+        made.pages.undo()
 
 
 @pytest.mark.parametrize("check", [*CONTRACT, *UPKEEP], ids=lambda check: check.__name__)

@@ -31,12 +31,13 @@ from kvnode.core.ticks import Ticks
 from kvnode.testing.store_contract import INC, persist
 
 store = LoggedStore(sys.argv[1], log_bytes=int(sys.argv[2])) if int(sys.argv[2]) else SqliteStore(sys.argv[1])
+count, each = map(int, sys.argv[3:5])
 number = int(store.load().meta.get("number", b"0"))
 print("ready", flush=True)
 while True:
     number += 1
     text = b"%d" % number
-    group = {b"group%d" % n: text + bytes(900 * n) for n in range(6)}
+    group = {b"group%d" % n: text + bytes(each * n) for n in range(count)}
     store.commit([
         persist(2 * number, {b"one%d" % number: text, **group}),
         persist(2 * number + 1, {b"%d" % (number % 50): text}, {INC: Ticks.upto(number)}, {"number": text}),
@@ -102,16 +103,19 @@ def held(directory: Path, *, log: bool = False) -> Held:
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize("rows", [("6", "900"), ("100", "2")], ids=["long rows", "many short ones"])
 @pytest.mark.parametrize(
     ("log_bytes", "rounds"),
     [(0, (0, 1, 2, 3)), (0, (9, 30, 5)), (20_000, (0, 1, 30)), (20_000, (150, 40)), (8 << 20, (150, 3))],
 )
 def test_a_killed_process_loses_nothing_that_it_acknowledged(
-    tmp_path: Path, log_bytes: int, rounds: tuple[int, ...]
+    tmp_path: Path, log_bytes: int, rounds: tuple[int, ...], rows: tuple[str, str]
 ) -> None:
-    """0: without a log. With a short log, one segment or the other is on its way into the snapshot most of the time."""
+    """0: without a log. With a short log, one segment or the other is on its way into the snapshot most of the time.
+    Commits of many short rows are compressed there.
+    """
     for acknowledgements in rounds:
-        with child(COMMITTER, tmp_path, str(log_bytes)) as process:
+        with child(COMMITTER, tmp_path, str(log_bytes), *rows) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             for _ in range(acknowledgements):

@@ -27,13 +27,14 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_index_tells_the_last_place_of_each_key(
     frames: list[dict[bytes, bytes | None]], low: bytes, some: set[int]
 ) -> None:
-    index, model, end = RowIndex(), dict[bytes, int](), 0
+    index, model, end, base = RowIndex(), dict[bytes, int](), 0, 0
     wanted = {bytes([2, n]) for n in some}
     for seq, rows in enumerate(frames, 1):
         frame, _ = encode(b"epoch..1", seq, end, Batch([Persist(seq, rows, {})]))
         end = frame.end
-        index.add(frame)
-        model.update(frame.places())
+        index.add(frame, base)
+        model.update(frame.places(base))
+        base += frame.record_bytes
         assert index.table() == model
         assert len(model) <= len(index) <= max(2 * len(model), 8) + len(rows)
         assert index.keys_from(low) == {key for key in model if key >= low}

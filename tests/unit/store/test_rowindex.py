@@ -20,7 +20,7 @@ def test_a_row_takes_little_more_than_sixteen_bytes() -> None:
     for start in range(0, COUNT, BATCH):
         frame, _ = encode(bytes(8), 1, end, Batch([Persist(1, dict.fromkeys(keys[start : start + BATCH], b"x"), {})]))
         end = frame.end
-        index.add(frame)
+        index.add(frame, 0)
     del frame
     took, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -33,5 +33,5 @@ def test_a_key_that_is_written_over_and_over_takes_no_more() -> None:
     for n in range(COUNT):
         frame, _ = encode(bytes(8), 1, end, Batch([Persist(1, {b"\x02a\0": b"x", b"\x02b\0": None}, {})]))
         end = frame.end
-        index.add(frame)
+        index.add(frame, 0)
         assert len(index) <= 4_098, n

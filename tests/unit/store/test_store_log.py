@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from mmap import mmap
 from pathlib import Path
@@ -24,16 +25,29 @@ from kvnode.core.entry import encode_record
 from kvnode.core.history import Past
 from kvnode.core.path import Path as KvPath
 from kvnode.core.ticks import Ticks
+from kvnode.store import frames as frames_module
 from kvnode.store import logged, segments
 from kvnode.store.backup import copy_of_store, restore
 from kvnode.store.base import Batch, StoreDamaged, StoreError, StoreFull, StoreIOError
 from kvnode.store.check import check
 from kvnode.store.checks import Tally
-from kvnode.store.files import LOG_FILES, Fill
-from kvnode.store.frames import EPOCH_BYTES, HEADER_BYTES, encode, read, scan, span_of
+from kvnode.store.files import LOG_FILES, PAGE_BYTES, Fill
+from kvnode.store.frames import (
+    EPOCH_BYTES,
+    HEADER_BYTES,
+    MAGIC,
+    PACKED,
+    encode,
+    read,
+    records_in,
+    scan,
+    span_of,
+)
 from kvnode.store.logged import LOG_BYTES, LoggedStore, bound_of
+from kvnode.store.migrations import SCHEMA_VERSION
 from kvnode.store.sqlite import FILE_NAME, SqliteStore
 from kvnode.store.tables import put_tally
+from kvnode.testing.damage import tear_log
 from kvnode.testing.store_contract import INC, OTHER, Held, persist, read_all, refused
 from tests.support.records import path_of, version
 from tests.support.stores import copied, files_limited, names
@@ -79,8 +93,16 @@ def commit(store: LoggedStore, number: int) -> None:
     store.commit([persist(number, dict([row(number)]), {INC: Ticks.upto(number)}, {"last": b"%d" % number})])
 
 
+@pytest.fixture(scope="module", autouse=True, params=[PAGE_BYTES, 64])
+def page_bytes(request: pytest.FixtureRequest) -> Iterator[int]:
+    """With short pages most frames are compressed, or begin at a page."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frames_module, "PAGE_BYTES", request.param)
+        yield request.param
+
+
 @pytest.fixture(scope="module")
-def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def master(tmp_path_factory: pytest.TempPathFactory, page_bytes: int) -> Path:
     """The directory of a killed process: one commit in the snapshot, 19 in a segment, 10 in the other."""
     directory = tmp_path_factory.mktemp("master")
     store = loaded(directory / "running")
@@ -126,34 +148,173 @@ def test_a_frame_is_found_again() -> None:
     batch = Batch(
         [persist(1, {b"a": b"1", b"b": None, b"": b""}, {INC: Ticks.of(1, 5), OTHER: None}, {"m": b"2"}, {7: None})]
     )
-    frame, data = encode(EPOCH, 5, 100, batch)
-    assert read(data, 0, base=100) == frame
-    assert (frame.seq, frame.start, frame.end) == (5, 100, 100 + len(data))
-    places = dict(frame.places())
-    assert {key: span_of(place) for key, place in places.items() if place >= 0} == {
-        b"a": (frame.records, frame.records + 1),
-        b"": (frame.records + 1, frame.records + 1),
-    }
+    frame, data = encode(EPOCH, 5, 128, batch)
+    assert read(data, 0, base=128) == frame
+    assert (frame.seq, frame.start, frame.end) == (5, 128, 128 + len(data))
+    assert {key: span_of(place) for key, place in frame.places(7) if place >= 0} == {b"a": (7, 8), b"": (8, 8)}
+    records = records_in(data, base=128)
+    assert records is not None
+    assert bytes(records) == b"1"
     assert frame.known() == {INC: Ticks.of(1, 5), OTHER: None}
     assert (frame.head.meta, frame.head.quarantine) == ({"m": b"2"}, {7: None})
 
 
 def test_a_frame_that_was_moved_is_none() -> None:
     """Such as one that a value holds."""
-    _, data = encode(EPOCH, 5, 100, Batch([persist(1, {b"a": b"1"})]))
-    assert read(data, 0, base=101) is None
+    _, data = encode(EPOCH, 5, 128, Batch([persist(1, {b"a": b"1"})]))
+    assert read(data, 0, base=129) is None
     assert list(scan(data, EPOCH)) == []
 
 
 def test_sound_frames_behind_a_damaged_one_are_found() -> None:
-    data = b""
+    data, starts = b"", []
     for seq in range(4):
-        data += encode(EPOCH, seq, len(data), Batch([persist(1, {b"a": b"%d" % seq})]))[1]
+        frame, encoded = encode(EPOCH, seq, len(data), Batch([persist(1, {b"a": b"%d" % seq})]))
+        starts.append(frame.start)
+        data = data.ljust(frame.start, b"?") + encoded
     bent = bytearray(data)
-    bent[len(data) // 4 + HEADER_BYTES + 3] ^= 1
+    bent[starts[1] + HEADER_BYTES + 3] ^= 1
     assert [frame.seq for frame in scan(data, EPOCH)] == [0, 1, 2, 3]
     assert [frame.seq for frame in scan(bytes(bent), EPOCH)] == [0, 2, 3]
     assert not list(scan(data, b"F" * EPOCH_BYTES))
+
+
+def many(count: int, value: Callable[[int], bytes] = lambda n: b"%064d" % n) -> Batch:
+    """Short records at paths that have much in common."""
+    return Batch([persist(1, {KvPath(("home", "room", f"sensor{n}")).key: value(n) for n in range(count)})])
+
+
+def test_what_takes_fewer_pages_compressed_is(page_bytes: int) -> None:
+    batch = many(100)
+    frame, data = encode(EPOCH, 5, 0, batch)
+    assert data.startswith(PACKED)
+    assert len(data) < frame.size // 2
+    assert read(data, 0) == frame
+    records = records_in(data, base=0)
+    assert records is not None
+    assert bytes(records) == b"".join(filter(None, batch.rows.values()))
+    assert frame.record_bytes == len(records) == 6_400
+    assert [found.seq for found in scan(b"kvl" + EPOCH + data, EPOCH)] == [], "it was moved"
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        Batch([persist(1, {b"a": b""})]),
+        many(1_000, lambda n: bytes(100)),
+        Batch([persist(1, {b"%d" % n: bytes(600) for n in range(10)})]),
+        Batch([persist(1, {b"%d" % n: Random(n).randbytes(400) for n in range(11)})]),
+    ],
+    ids=["it takes a page anyway", "long", "large records", "nothing repeats"],
+)
+def test_what_is_not_worth_it_is_not_compressed(batch: Batch) -> None:
+    _, data = encode(EPOCH, 5, 0, batch)
+    assert data.startswith(MAGIC)
+
+
+def test_a_frame_begins_at_a_page_where_that_is_a_page_less(page_bytes: int) -> None:
+    records: list[tuple[int, int, int]] = []
+    random, end = Random(5), 0
+    for seq in range(300):
+        batch = Batch([persist(1, {b"a": random.randbytes(random.randrange(3 * page_bytes))})])
+        frame, data = encode(EPOCH, seq, end, batch)
+        records.append((end, frame.start, len(data)))
+        end = frame.end
+    for before, start, size in records:
+        touched = (start + size - 1) // page_bytes - start // page_bytes + 1
+        assert touched == -(-size // page_bytes) or start == before
+        assert start - before < page_bytes
+    assert any(start > before for before, start, _ in records)
+    assert any(start == before for before, start, _ in records[1:])
+
+
+def test_a_frame_of_schema_4_reads() -> None:
+    """As 0.2 wrote it before frames were compressed."""
+    data = bytes.fromhex(
+        "6b766cf54545454545454545070000000000000034000000050000004c3d23b38e3acaf99693c40161c40162c401639305ff0081b66174"
+        "7469637e30313233343536373839616263646566940102050681a16dc4013280906669727374"
+    )
+    (frame,) = scan(bytes(100) + data, EPOCH)
+    assert (frame.seq, frame.start, frame.end, frame.size) == (7, 100, 100 + len(data), len(data))
+    assert dict(frame.places(0)) == {b"a": 5, b"b": -1, b"c": 5 << 32}
+    records = records_in(data, base=100)
+    assert records is not None
+    assert bytes(records) == b"first"
+    assert (frame.known(), frame.head.meta) == ({"attic~0123456789abcdef": Ticks.of(1, 5)}, {"m": b"2"})
+
+
+def test_a_log_of_schema_4_goes_on(tmp_path: Path) -> None:
+    """Its commits are read, and those that follow may be compressed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frames_module, "_MOST_PACKED", 0)
+        patch.setattr(frames_module, "_start", lambda end, size: end)
+        store = loaded(tmp_path / "a")
+        for number in range(1, 10):
+            commit(store, number)
+        killed = copied(tmp_path / "a", tmp_path / "killed")
+        store.close()
+    with closing(connect(killed / FILE_NAME)) as db:
+        db.execute("PRAGMA user_version = 4")
+    assert not set(re.findall(rb"kvl[\xf0-\xff]", log_of(killed, 0).read_bytes())) - {MAGIC}
+    store = loaded(killed)
+    for number in range(10, 20):
+        commit(store, number)
+    store.commit([persist(20, dict(many(100).rows))])
+    assert PACKED in log_of(killed, 0).read_bytes()
+    found = held(copied(killed, tmp_path / "again"))
+    assert not found.doubts
+    assert found.rows == change(19).rows | many(100).rows
+    with closing(connect(tmp_path / "again" / FILE_NAME)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    store.close()
+
+
+def test_a_torn_commit_is_found_where_it_stands(tmp_path: Path) -> None:
+    """What the damage of testing tears is the last one, compressed or not."""
+    store = loaded(tmp_path / "a")
+    commit(store, 1)
+    for number in range(2, 4):
+        store.commit([persist(number, dict(many(100, lambda n, number=number: b"%d" % number * 60).rows))])
+    killed = copied(tmp_path / "a", tmp_path / "b")
+    store.close()
+    before = held(copied(killed, tmp_path / "c"))
+    tear_log(killed, Random(1))
+    after = held(killed)
+    assert after.rows.keys() == before.rows.keys()
+    assert set(before.rows.values()) - set(after.rows.values()) == {b"3" * 60}
+
+
+def test_what_is_sound_and_does_not_uncompress_is_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames_module.zlib, "compress", lambda body, level: b"x" * 20)
+    _, data = encode(EPOCH, 5, 0, many(100))
+    assert data.startswith(PACKED)
+    assert read(data, 0) is None
+    assert records_in(data, base=0) is None
+    assert list(scan(data, EPOCH)) == []
+
+
+def test_commits_of_many_small_records_are_held_and_read_back(tmp_path: Path) -> None:
+    """Compressed or not, in the log, in the snapshot, and by a look from outside."""
+    random, rows, tick = Random(6), dict[bytes, bytes](), 0
+    store = loaded(tmp_path / "a", log_bytes=30_000)
+    for number in range(1, 60):
+        batch: dict[bytes, bytes | None] = {}
+        for _ in range(random.choice((1, 3, 90))):
+            tick += 1
+            of = version(tick, path=KvPath(("home", f"sensor{random.randrange(400)}")))
+            batch[of.key] = random.choice((None, encode_record((of,))))
+        store.commit([persist(number, batch, {INC: Ticks.upto(tick)})])
+        for key, record in batch.items():
+            rows.pop(key, None)
+            if record is not None:
+                rows[key] = record
+        if number % 20 == 0:
+            copy = copied(tmp_path / "a", tmp_path / f"copy{number}")
+            assert held(copy) == Held(rows, {INC: Ticks.upto(tick)}, {})
+            assert dict(store.read_back(b"", 1_000)) == rows
+            assert check(str(copy / FILE_NAME)).is_sound
+    store.close()
+    assert held(tmp_path / "a").rows == rows
 
 
 # -- what a killed process leaves ----------------------------------------------------------------------------------
@@ -697,7 +858,7 @@ def test_the_content_of_a_segment_is_memory_that_goes_back(tmp_path: Path) -> No
     segment.take(frame)
     content = segment.content()
     assert isinstance(content, mmap)
-    assert content[:] == data
+    assert content[:] == b"r" * 1000
     os.truncate(segment.path, len(data) - 1)
     with pytest.raises(StoreDamaged):
         segment.content()
