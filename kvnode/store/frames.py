@@ -186,15 +186,16 @@ def _open(data: bytes, at: int, base: int) -> tuple[bytes, int, memoryview, int,
     header = _HEADERS.get(data[at : at + len(MAGIC)])
     if header is None or at + header.size > len(data):
         return None
-    _, epoch, seq, *sizes, checksum = header.unpack_from(data, at)
+    fields = header.unpack_from(data, at)
+    epoch, seq, sizes = fields[1], fields[2], fields[3:-1]
     begin = at + header.size
     end = begin + (sizes[0] + sizes[1] if len(sizes) == _PLAIN_SIZES else sizes[-1])
     if end > len(data):
         return None
     body = memoryview(data)[begin:end]
-    if _sum(epoch, seq, base + at, sizes, body) != checksum:
+    if _sum(epoch, seq, base + at, sizes, body) != fields[-1]:
         return None
-    return epoch, seq, body, end, tuple(sizes)
+    return epoch, seq, body, end, sizes
 
 
 def _plain(body: memoryview, sizes: tuple[int, ...], wanted: int) -> memoryview:
