@@ -3,6 +3,9 @@
 Counted are the bytes that the kernel puts down to the node's process (``write_bytes`` in ``/proc/PID/io``, Linux only),
 in whole pages, as they go to the block device; without the journal of the file system. A changed byte is one of the
 path or of the value.
+
+Each case is measured twice: with what the default comes to on a slow disk, where commits are compressed, and with what
+it comes to on a quick one, where they are not. Each node is told which, whatever the disk of this machine is.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import anyio
 from bench.compare import load_average
 from bench.report import table
 from kvnode.client import Client, connect
+from kvnode.node.config import Compress
 from kvnode.testing.processes import NodeProcess
 
 VALUE_BYTES: Final = 100
@@ -30,6 +34,9 @@ IN_FLIGHT: Final = 64
 VOLATILE: Final = "sensor"
 _BLOCK: Final = 512
 """In such the system counts what a process that ended has written."""
+
+DISKS: Final[dict[str, Compress]] = {"slow": "always", "quick": "never"}
+"""What the default comes to on such a disk."""
 
 PathOf = Callable[[int], str]
 
@@ -76,12 +83,12 @@ def cases(scale: float) -> tuple[Case, ...]:
     )
 
 
-def measure(case: Case) -> Wear:
-    """One case, on a new node."""
+def measure(case: Case, compress: Compress) -> Wear:
+    """One case, on a new node with this setting."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kvnode-flash-"))
         others = _of_ended_processes()
-        node = stack.enter_context(NodeProcess("a", Path(folder)))
+        node = stack.enter_context(NodeProcess("a", Path(folder), args=("--compress", compress)))
         changed, before, after = anyio.run(_run, case, node)
         node.terminate()
         in_all = _of_ended_processes() - others
@@ -129,14 +136,10 @@ def _of_ended_processes() -> int:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_oublock * _BLOCK
 
 
-def row(case: Case, wear: Wear) -> tuple[str, ...]:
-    """A line of the table."""
-    return (
-        case.title,
-        str(case.writes - case.before),
-        f"{wear.written / wear.changed:.1f}",
-        f"{wear.written_at_end / wear.changed:.1f}",
-    )
+def row(case: Case, wears: Sequence[Wear]) -> tuple[str, ...]:
+    """A line of the table; `wears` are those on each of :data:`DISKS`."""
+    figures = [f"{size / wear.changed:.1f}" for wear in wears for size in (wear.written, wear.written_at_end)]
+    return (case.title, str(case.writes - case.before), *figures)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -144,9 +147,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.flash", description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="times as many writes (default: %(default)s)")
     args = parser.parse_args(argv)
-    rows = [row(case, measure(case)) for case in cases(args.scale)]
+    rows = [row(case, [measure(case, compress) for compress in DISKS.values()]) for case in cases(args.scale)]
+    columns = [text for disk in DISKS for text in (f"{disk} disk", "until the node has ended")]
     print(f"load {load_average()}; values of {VALUE_BYTES} bytes, {IN_FLIGHT} writes in flight in a burst\n")
-    print(table(("writes", "number", "bytes written per changed byte", "until the node has ended"), rows))
+    print("bytes written for each changed byte:\n")
+    print(table(("writes", "number", *columns), rows))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ SETTINGS: Final = {
     "name": "name",
     "data": "data",
     "store": "store",
+    "compress": "compress",
     "listen": "listen",
     "peers": "peer",
     "advertise": "advertise",
@@ -94,6 +95,11 @@ def _limit_options(callback: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--http", metavar="HOST:PORT", help="Serve health and metrics here; loopback only (default: none).")
 @click.option("--socket", metavar="PATH|auto|none", help="Unix socket for local clients (default auto).")
 @click.option("--store", type=click.Choice(["sqlite", "memory"]), help="Where values are kept (default sqlite).")
+@click.option(
+    "--compress",
+    type=click.Choice(["auto", "always", "never"]),
+    help="Compress small values on disk (default auto: on a slow one).",
+)
 @click.option("--cluster", metavar="NAME", help="Nodes link only within their cluster (default kvnode).")
 @click.option("--backend", type=click.Choice(["asyncio", "trio"]), help="Event loop (default asyncio).")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Default info.")

@@ -9,6 +9,9 @@ from typing import Final, Literal
 
 from kvnode.transport.address import DEFAULT_PORT, Address, parse_address
 
+Compress = Literal["auto", "always", "never"]
+"""Whether commits are to be dense (see :meth:`kvnode.store.base.Store.commit`); `auto`: where the disk is slow."""
+
 SERVICE_SOCKET_DIR: Final = Path("/run/kvnode")
 
 
@@ -41,6 +44,7 @@ class NodeConfig:
     name: str
     data: str = ""
     store: Literal["sqlite", "memory"] = "sqlite"
+    compress: Compress = "auto"
     listen: str = f"127.0.0.1:{DEFAULT_PORT}"
     peers: tuple[str, ...] = ()
     advertise: tuple[str, ...] = ()

@@ -27,6 +27,7 @@ from . import acks
 from .acks import AckLevel
 from .alarm import NEVER, Alarm
 from .conditions import Conditions
+from .config import Compress
 from .errors import NodeError, Overloaded, RefusedError, Stopping, StoreUnavailable
 from .outlet import Outlet
 from .pending import PendingCall, PendingWrite, Port
@@ -57,12 +58,20 @@ def running_clock() -> Callable[[], Now]:
 
 
 class Driver:
-    """Owns `replica`; see the module's text. `store` is what the replica was loaded from, `clock` gives the time.
+    """Owns `replica`; see the module's text. `store` is what the replica was loaded from, `clock` gives the time;
+    `compress` is for the writer.
 
     `counters` has running totals, `reports` what people must see.
     """
 
-    def __init__(self, replica: Replica, store: Commits, *, clock: Callable[[], Now] = system_clock) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        store: Commits,
+        *,
+        clock: Callable[[], Now] = system_clock,
+        compress: Compress = "auto",
+    ) -> None:
         self.replica: Final = replica
         self.reports: Final = Reports()
         self.counters: dict[str, int] = dict.fromkeys(
@@ -72,7 +81,7 @@ class Driver:
             ),
             0,
         )
-        self.store: Final = Writer(store, self._durable, self._store_failing)
+        self.store: Final = Writer(store, self._durable, self._store_failing, compress=compress)
         self.peer_rows: Callable[[], list[PeerRow]] = list
         """Who the peers are; whoever dials and accepts puts its function here."""
         self._clock: Final = clock

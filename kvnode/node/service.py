@@ -90,7 +90,7 @@ class Node:
         self.config: Final = config
         self.replica: Final = replica
         self._clock: Final = running_clock()
-        self.driver: Final = Driver(replica, store, clock=self._clock)
+        self.driver: Final = Driver(replica, store, clock=self._clock, compress=config.compress)
         self.address: Final = listeners[0].address
         self.peers: Final = Peers(
             self.driver,

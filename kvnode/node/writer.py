@@ -7,6 +7,9 @@ the time the failure lasts) and tried again, with back-off; whoever asks for ``d
 What may take long is done on a thread: whatever is no plain commit, and all commits unless the disk has proved to be
 quick (see :mod:`.pace`). Then the event loop commits, behind what it was to do already: what peers and watchers wait
 for leaves first.
+
+A slow disk is often flash that wears out, and beside its sync CPU time is cheap: commits to it are dense, those to a
+disk that has proved quick are not.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from kvnode.transport.signals import Signal, signals
 from kvnode.transport.tasks import run_beside
 from kvnode.transport.worker import Worker
 
+from .config import Compress
 from .errors import Stopping
 from .pace import Pace
 from .pastuse import PastUse
@@ -66,8 +70,10 @@ class Commits(Protocol):
     def is_brief(self, batches: Sequence[Persist]) -> bool:
         """Whether commit() of these takes no more than one small write and sync."""
 
-    def commit(self, batches: Sequence[Persist]) -> None:
-        """Store all of it, durably, in one transaction. Raises StoreError."""
+    def commit(self, batches: Sequence[Persist], *, dense: bool = False) -> None:
+        """Store all of it, durably, in one transaction; `dense`: rather fewer bytes than less CPU time. Raises
+        StoreError.
+        """
 
     def backup(self) -> BinaryIO:
         """A copy of all that is committed, open for reading. Raises StoreError."""
@@ -88,7 +94,7 @@ class Commits(Protocol):
 class Writer:
     """Commits in order. `done` gets the token up to which all is durable; `failing` hears why, or None once the store
     works again. Both are called in the event loop. `clock` tells how long commits take, in seconds; it is asked on
-    the thread, too.
+    the thread, too. `compress` says which commits are dense.
     """
 
     def __init__(
@@ -98,11 +104,13 @@ class Writer:
         failing: Callable[[str | None], None],
         *,
         clock: Callable[[], float] = time.perf_counter,
+        compress: Compress = "auto",
     ) -> None:
         self._store: Final = store
         self._done: Final = done
         self._failing: Final = failing
         self._clock: Final = clock
+        self._compress: Final = compress
         self._pace: Final = Pace()
         self._worker: Final = Worker("store")
         self._pending: list[Persist] = []
@@ -196,7 +204,7 @@ class Writer:
             return
         self._pending, self._urgent = [], False
         try:
-            self._pace.held_up(self._timed(batch))
+            self._pace.held_up(self._timed(batch, dense=self._compress == "always"))
         except StoreError as err:
             self._failed(batch, err)
             self._press()
@@ -330,17 +338,18 @@ class Writer:
 
     async def _store_all(self, batch: Sequence[Persist]) -> None:
         """Commit, on the thread if it may block. Raises StoreError."""
+        dense = self._compress == "always" or (self._compress == "auto" and not self._pace.is_quick)
         if not self._store.blocking:
-            self._store.commit(batch)
+            self._store.commit(batch, dense=dense)
         elif self._store.is_brief(batch):
-            self._pace.took_on_thread(await self._worker.run(partial(self._timed, batch)))
+            self._pace.took_on_thread(await self._worker.run(partial(self._timed, batch, dense=dense)))
         else:
-            await self._worker.run(partial(self._store.commit, batch))
+            await self._worker.run(partial(self._store.commit, batch, dense=dense))
 
-    def _timed(self, batch: Sequence[Persist]) -> float:
+    def _timed(self, batch: Sequence[Persist], *, dense: bool) -> float:
         """Commit; gives how long it took, without the wait for the thread, in seconds."""
         began = self._clock()
-        self._store.commit(batch)
+        self._store.commit(batch, dense=dense)
         return self._clock() - began
 
     def _set_failure(self, why: str | None) -> None:

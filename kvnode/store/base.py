@@ -42,8 +42,9 @@ class Store(Protocol):
         used at all; damage is no error but a doubt.
         """
 
-    def commit(self, batches: Sequence[Persist]) -> None:
-        """Store all batches in one transaction, later ones over earlier ones. Durable when it returns.
+    def commit(self, batches: Sequence[Persist], *, dense: bool = False) -> None:
+        """Store all batches in one transaction, later ones over earlier ones. Durable when it returns. `dense`: rather
+        fewer bytes on the disk than less CPU time, where there is a choice.
 
         Raises :class:`StoreError`; then nothing of it is stored, and the same commit may be tried again. (A disk that
         failed may still have written all of it, and show it to the next process if it is not tried again.)

@@ -5,9 +5,9 @@ the other, so that the place of each record among them follows from the head. It
 offset at which it stands: what was copied, moved or half written is no frame. `seq` counts the commits of a store;
 `epoch` names the store file that the frame goes on from.
 
-A disk is written in pages, and each commit writes whole ones. So head and records are compressed where many small
-records take fewer pages then (their keys, paths and names repeat), and a frame begins at the next page where that is
-one page less than to begin in the middle of one.
+A disk is written in pages, and each commit writes whole ones. So a frame begins at the next page where that is one page
+less than to begin in the middle of one. And in one that is to be dense, head and records are compressed where many
+small records take fewer pages then: their keys, paths and names repeat.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _HEADERS: Final = {MAGIC: struct.Struct("<4s8sQII8s"), PACKED: struct.Struct("<4
 HEADER_BYTES: Final = _HEADERS[MAGIC].size
 _PLAIN_SIZES: Final = 2
 """So many sizes has the header of a frame that is not compressed."""
-_MOST_PACKED: Final = 1 << 15
-"""Longer ones come of batches and loads, seldom: there the CPU time counts, 1 to 2 us a row."""
+_MOST_PACKED: Final = 1 << 18
+"""Longer ones come of batches and loads, seldom; and to read one record all of its frame is uncompressed."""
 _SMALL: Final = 512
 """So long is a row on average where keys, paths and names are much of it."""
 _FASTEST: Final = 1
@@ -107,8 +107,10 @@ def span_of(place: int) -> tuple[int, int]:
     return at, at + (place & 0xFFFF_FFFF)
 
 
-def encode(epoch: bytes, seq: int, end: int, batch: Batch) -> tuple[Frame, bytes]:
-    """The frame of a batch that is to stand at `end`, or a little behind it, and its bytes."""
+def encode(epoch: bytes, seq: int, end: int, batch: Batch, *, dense: bool = False) -> tuple[Frame, bytes]:
+    """The frame of a batch that is to stand at `end`, or a little behind it, and its bytes: in a `dense` one many small
+    records are compressed.
+    """
     records = list(batch.rows.values())
     head = Head(
         list(batch.rows),
@@ -123,7 +125,7 @@ def encode(epoch: bytes, seq: int, end: int, batch: Batch) -> tuple[Frame, bytes
     plain = HEADER_BYTES + len(body)
     sizes: tuple[int, ...] = (len(encoded), len(body) - len(encoded))
     magic = MAGIC
-    if PAGE_BYTES < plain <= min(_MOST_PACKED, _SMALL * len(records)):
+    if dense and PAGE_BYTES < plain <= min(_MOST_PACKED, _SMALL * len(records)):
         packed = zlib.compress(body, _FASTEST)
         if _pages(0, _HEADERS[PACKED].size + len(packed)) < _pages(0, plain):
             magic, body, sizes = PACKED, packed, (*sizes, len(packed))

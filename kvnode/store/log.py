@@ -118,11 +118,11 @@ class Log:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def append(self, batch: Batch) -> None:
-        """Add a commit, durably. Raises OSError; then the log is as before, or, if that is not certain, no longer
-        trusted.
+    def append(self, batch: Batch, *, dense: bool = False) -> None:
+        """Add a commit, durably; for `dense` see :func:`.frames.encode`. Raises OSError; then the log is as before, or,
+        if that is not certain, no longer trusted.
         """
-        frame, data = encode(self.epoch, self._next, self._active.end, batch)
+        frame, data = encode(self.epoch, self._next, self._active.end, batch, dense=dense)
         try:
             self._active.write(data, frame.start)
         except OSError as error:

@@ -135,7 +135,7 @@ class LoggedStore:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def commit(self, batches: Sequence[Persist]) -> None:
+    def commit(self, batches: Sequence[Persist], *, dense: bool = False) -> None:
         """See :meth:`Store.commit`. Takes as long as one write and sync, also while a segment is put into the
         snapshot, as long as the other one does not grow to twice its bound meanwhile.
         """
@@ -147,7 +147,7 @@ class LoggedStore:
         with reported(self.path):
             self._take_turns(log)
             if self._fits(log, size_of([batch])):
-                log.append(batch)
+                log.append(batch, dense=dense)
             else:
                 self._settle(log, batch)
 

@@ -137,7 +137,7 @@ class MemoryStore:
         found = disk.snapshot()
         return Loaded(sorted(found.rows.items()), found.known, found.meta, found.doubts, found.quarantine)
 
-    def commit(self, batches: Sequence[Persist]) -> None:
+    def commit(self, batches: Sequence[Persist], *, dense: bool = False) -> None:
         """See :meth:`Store.commit`. What was staged before goes first."""
         self._check_open()
         self.disk.apply([*self._staged, *batches])

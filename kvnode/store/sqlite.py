@@ -177,7 +177,7 @@ class SqliteStore:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def commit(self, batches: Sequence[Persist]) -> None:
+    def commit(self, batches: Sequence[Persist], *, dense: bool = False) -> None:
         """See :meth:`Store.commit`."""
         self._opened()
         self.stop_reading()

@@ -215,6 +215,23 @@ def many_rows_are_kept(bench: Bench) -> None:
     assert held(bench) == Held(want, {}, {})
 
 
+def dense_commits_are_like_others(bench: Bench) -> None:
+    """Rows of either kind replace those of the other, in whatever order."""
+    first = {b"\x02home\0room%04d\0" % n: b"the value of %04d" % n for n in range(300)}
+    second = dict.fromkeys(list(first)[::2], b"another")
+    with opened(bench) as store:
+        store.commit([persist(1, {b"a": b"1"})], dense=True)
+        store.commit([persist(2, first, {INC: Ticks.upto(300)}), persist(3, meta={"m": b"1"})], dense=True)
+        store.commit([persist(4, second)], dense=False)
+        store.commit([persist(5, dict.fromkeys(list(first)[::3])), persist(6, {b"a": b"2"})], dense=True)
+        want = first | second | {b"a": b"2"}
+        for key in list(first)[::3]:
+            del want[key]
+        assert read_all(store.load()) == Held(want, {INC: Ticks.upto(300)}, {"m": b"1"})
+        assert store.read_back(b"", 1_000) == sorted(want.items())
+    assert held(bench) == Held(want, {INC: Ticks.upto(300)}, {"m": b"1"})
+
+
 # -- opening and closing -----------------------------------------------------------------------------------------
 
 
@@ -373,6 +390,7 @@ CONTRACT: Final[tuple[Check, ...]] = (
     an_empty_commit_is_none,
     keys_and_records_are_any_bytes,
     many_rows_are_kept,
+    dense_commits_are_like_others,
     rows_can_be_read_back,
     load_may_be_repeated,
     a_commit_does_not_wait_for_the_rows_to_be_read,

@@ -1,4 +1,4 @@
-"""The store contract on both stores."""
+"""The store contract on all stores, with commits that are dense and such that are not."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import inspect
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partialmethod
 from pathlib import Path
 from types import ModuleType
 
@@ -93,8 +94,8 @@ class TinyLoggedBench(LoggedBench):
         return LoggedStore(self.directory, log_bytes=200)
 
 
-class PackedBench(TinyLoggedBench):
-    """Pages are so short that what goes to the log is compressed, and begins a page of its own, wherever it can."""
+class ShortPagesBench(TinyLoggedBench):
+    """Pages are so short that what goes to the log begins a page of its own, and is compressed if dense, if it can."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -108,7 +109,7 @@ BENCHES: dict[str, Callable[[Path], Bench]] = {
     "sqlite": SqliteBench,
     "logged": LoggedBench,
     "logged, tiny": TinyLoggedBench,
-    "logged, packed": PackedBench,
+    "logged, short pages": ShortPagesBench,
 }
 
 
@@ -116,8 +117,15 @@ BENCHES: dict[str, Callable[[Path], Bench]] = {
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     made: Bench = BENCHES[request.param](tmp_path)
     yield made
-    if isinstance(made, PackedBench):
+    if isinstance(made, ShortPagesBench):
         made.pages.undo()
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "dense"], autouse=True)
+def dense(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How all commits are made that do not say it."""
+    for kind in (MemoryStore, SqliteStore, LoggedStore):
+        monkeypatch.setattr(kind, "commit", partialmethod(kind.commit, dense=request.param))
 
 
 @pytest.mark.parametrize("check", [*CONTRACT, *UPKEEP], ids=lambda check: check.__name__)

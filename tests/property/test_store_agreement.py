@@ -89,11 +89,11 @@ class Agreement(RuleBasedStateMachine):
             assert found == Held(model.rows, model.known, model.meta, found.doubts, model.quarantine)
             assert len(found.doubts) == model.doubts
 
-    @rule(group=groups)
-    def commit(self, group: list[Persist]) -> None:
-        self.sqlite.commit(group)
-        self.logged.commit(group)
-        self.memory.commit(group)
+    @rule(group=groups, dense=st.booleans())
+    def commit(self, group: list[Persist], dense: bool = False) -> None:
+        self.sqlite.commit(group, dense=dense)
+        self.logged.commit(group, dense=dense)
+        self.memory.commit(group, dense=dense)
         self.model.apply(group)
 
     @rule(group=groups)

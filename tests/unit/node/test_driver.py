@@ -128,7 +128,7 @@ class SlowStore:
     def is_brief(self, batches: Sequence[Persist]) -> bool:
         return False
 
-    def commit(self, batches: Sequence[Persist]) -> None:
+    def commit(self, batches: Sequence[Persist], *, dense: bool = False) -> None:
         self.begun.set()
         assert self.go.wait(10)
         self.batches.append(list(batches))

@@ -174,7 +174,7 @@ async def test_what_cannot_be_written_is_not_damaged(tmp_path: FilePath, monkeyp
     """The disk is full: it holds what was acknowledged, memory is ahead of it."""
     async with bench(tmp_path) as b:
 
-        def full(batches: object) -> None:
+        def full(batches: object, *, dense: bool) -> None:
             raise StoreFull("kv.sqlite", "no room")
 
         monkeypatch.setattr(b.store, "commit", full)

@@ -12,10 +12,13 @@ from typing import Any
 import anyio
 import pytest
 
-from kvnode.client import Client, connect
+from kvnode.client import Client, Put, connect
 from kvnode.node.config import NodeConfig
 from kvnode.node.errors import StartError
 from kvnode.node.service import run_node
+from kvnode.store.files import LOG_FILES
+from kvnode.store.frames import PACKED
+from kvnode.store.sqlite import FILE_NAME
 from kvnode.testing.inprocess import WAIT_S, eventually
 from kvnode.testing.processes import COMMAND_TIMEOUT_S, environment, free_port
 from kvnode.transport.address import Address
@@ -91,6 +94,16 @@ async def test_what_is_on_disk_is_there_after_a_restart(tmp_path: Path) -> None:
         await kv.set("x", 1)
     async with running(on_disk) as address, connect(str(address)) as kv:
         assert (await kv.get("x")).value == 1
+
+
+@pytest.mark.parametrize("compress", ["always", "never"])
+async def test_what_goes_to_disk_is_compressed_as_the_settings_say(tmp_path: Path, compress: str) -> None:
+    on_disk = config(store="sqlite", data=str(tmp_path), compress=compress)
+    async with running(on_disk) as address, connect(str(address)) as kv:
+        await kv.set("first", 1)  # with it, the log is there
+        await kv.batch([Put(f"home.room.sensor{number}", number) for number in range(200)], ack="disk")
+        log = b"".join((tmp_path / f"{FILE_NAME}{suffix}").read_bytes() for suffix in LOG_FILES)
+        assert (PACKED in log) is (compress == "always")
 
 
 async def test_a_node_announces_where_it_is() -> None:

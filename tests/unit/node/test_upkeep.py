@@ -48,7 +48,7 @@ class GatedStore:
     def is_brief(self, batches: Sequence[Persist]) -> bool:
         return False
 
-    def commit(self, batches: Sequence[Persist]) -> None:
+    def commit(self, batches: Sequence[Persist], *, dense: bool = False) -> None:
         self._step(f"commit up to {batches[-1].token}")
         if self.failure is not None:
             raise self.failure

@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from kvnode.core.effects import Persist
+from kvnode.node.config import Compress
 from kvnode.node.pace import ALLOWED_S
 from kvnode.node.writer import LINGER_S, MERGE_ABOVE, Writer
 from kvnode.store.base import StoreError, StoreIOError
@@ -34,6 +35,7 @@ class Disk:
         self.brief = True
         self.failure: StoreError | None = None
         self.threads: list[int] = []
+        self.dense: list[bool] = []
         self.now_s = 0.0
         self.may_go_on = threading.Event()
         self.may_go_on.set()
@@ -45,10 +47,11 @@ class Disk:
     def is_brief(self, batches: Sequence[Persist]) -> bool:
         return self.brief
 
-    def commit(self, batches: Sequence[Persist]) -> None:
+    def commit(self, batches: Sequence[Persist], *, dense: bool = False) -> None:
         assert self.busy.acquire(blocking=False), "one at a time"
         self.busy.release()
         self.threads.append(threading.get_ident())
+        self.dense.append(dense)
         self.now_s += self.takes_s
         if self.failure is not None:
             raise self.failure
@@ -63,10 +66,10 @@ class Disk:
 class Running:
     """A writer on such a disk."""
 
-    def __init__(self) -> None:
+    def __init__(self, compress: Compress) -> None:
         self.disk = Disk()
         self.durable: list[int] = []
-        self.writer = Writer(self.disk, self.durable.append, lambda why: None, clock=self.disk.clock)
+        self.writer = Writer(self.disk, self.durable.append, lambda why: None, clock=self.disk.clock, compress=compress)
         self._token = 0
 
     def add(self) -> int:
@@ -85,8 +88,8 @@ class Running:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Running]:
-    run = Running()
+async def running(compress: Compress = "auto") -> AsyncIterator[Running]:
+    run = Running(compress)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run.writer.run)
         await anyio.wait_all_tasks_blocked()
@@ -218,3 +221,53 @@ async def test_after_a_failure_the_thread_tries_again(monkeypatch: pytest.Monkey
         assert first
         assert not any(others)
         assert await run.commits(1) == [False]
+
+
+# -- dense commits -----------------------------------------------------------------------------------------------
+
+
+async def test_commits_are_dense_until_the_disk_has_proved_quick() -> None:
+    async with running() as run:
+        here = await run.commits(PROVEN)
+        assert run.disk.dense == [not on_loop for on_loop in here]
+        assert not run.disk.dense[-1]
+
+
+async def test_on_a_slow_disk_commits_are_dense() -> None:
+    async with running() as run:
+        run.disk.takes_s = 2 * ALLOWED_S
+        await run.commits(PROVEN)
+        run.disk.brief = False
+        await run.commits(2)
+        assert all(run.disk.dense)
+
+
+async def test_on_a_quick_disk_those_of_the_thread_are_not_dense_either() -> None:
+    async with running() as run:
+        await run.commits(PROVEN)
+        last = run.add()  # nobody waits for it
+        await eventually(lambda: run.durable[-1] == last)
+        run.disk.brief = False
+        assert await run.commits(2) == [False, False]
+        assert run.disk.dense[-3:] == [False, False, False]
+
+
+async def test_when_the_disk_becomes_slow_those_behind_are_dense() -> None:
+    async with running() as run:
+        await run.commits(PROVEN)
+        run.disk.takes_s = SLOW_S
+        await run.commits(3)
+        assert run.disk.dense[-3:] == [False, True, True]
+
+
+@pytest.mark.parametrize("compress", ["always", "never"])
+async def test_commits_are_dense_always_or_never_if_it_is_told_so(compress: Compress) -> None:
+    async with running(compress) as run:
+        here = await run.commits(PROVEN)
+        assert here[-1]
+        run.disk.brief = False
+        await run.commits(1)
+        run.disk.brief = True
+        run.disk.takes_s = SLOW_S
+        await run.commits(3)
+        assert set(run.disk.dense) == {compress == "always"}

@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partialmethod
 from mmap import mmap
 from pathlib import Path
 from random import Random
@@ -95,9 +96,11 @@ def commit(store: LoggedStore, number: int) -> None:
 
 @pytest.fixture(scope="module", autouse=True, params=[PAGE_BYTES, 64])
 def page_bytes(request: pytest.FixtureRequest) -> Iterator[int]:
-    """With short pages most frames are compressed, or begin at a page."""
+    """With short pages most frames begin at a page; and commits are dense then, most of them compressed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(frames_module, "PAGE_BYTES", request.param)
+        if request.param < PAGE_BYTES:
+            patch.setattr(LoggedStore, "commit", partialmethod(LoggedStore.commit, dense=True))
         yield request.param
 
 
@@ -186,7 +189,7 @@ def many(count: int, value: Callable[[int], bytes] = lambda n: b"%064d" % n) -> 
 
 def test_what_takes_fewer_pages_compressed_is(page_bytes: int) -> None:
     batch = many(100)
-    frame, data = encode(EPOCH, 5, 0, batch)
+    frame, data = encode(EPOCH, 5, 0, batch, dense=True)
     assert data.startswith(PACKED)
     assert len(data) < frame.size // 2
     assert read(data, 0) == frame
@@ -201,15 +204,36 @@ def test_what_takes_fewer_pages_compressed_is(page_bytes: int) -> None:
     "batch",
     [
         Batch([persist(1, {b"a": b""})]),
-        many(1_000, lambda n: bytes(100)),
+        many(3_000, lambda n: bytes(100)),
         Batch([persist(1, {b"%d" % n: bytes(600) for n in range(10)})]),
         Batch([persist(1, {b"%d" % n: Random(n).randbytes(400) for n in range(11)})]),
     ],
     ids=["it takes a page anyway", "long", "large records", "nothing repeats"],
 )
 def test_what_is_not_worth_it_is_not_compressed(batch: Batch) -> None:
-    _, data = encode(EPOCH, 5, 0, batch)
+    _, data = encode(EPOCH, 5, 0, batch, dense=True)
     assert data.startswith(MAGIC)
+
+
+def test_what_need_not_be_dense_is_not_compressed() -> None:
+    batch = many(100)
+    plain, dense = (encode(EPOCH, 5, 0, batch, dense=dense) for dense in (False, True))
+    assert plain[1].startswith(MAGIC)
+    assert len(plain[1]) == plain[0].size == dense[0].size > 2 * len(dense[1])
+
+
+def test_a_dense_commit_takes_fewer_bytes_of_the_log(tmp_path: Path) -> None:
+    took: dict[bool, int] = {}
+    for dense in (False, True):
+        store = loaded(tmp_path / str(dense))
+        commit(store, 1)
+        before = log_of(tmp_path / str(dense), 0).read_bytes()
+        store.commit([persist(2, dict(many(100).rows))], dense=dense)
+        after = log_of(tmp_path / str(dense), 0).read_bytes()
+        assert (PACKED in after) is dense
+        took[dense] = len(after.rstrip(b"\0")) - len(before.rstrip(b"\0"))
+        store.close()
+    assert 0 < took[True] < took[False] / 2
 
 
 def test_a_frame_begins_at_a_page_where_that_is_a_page_less(page_bytes: int) -> None:
@@ -259,7 +283,7 @@ def test_a_log_of_schema_4_goes_on(tmp_path: Path) -> None:
     store = loaded(killed)
     for number in range(10, 20):
         commit(store, number)
-    store.commit([persist(20, dict(many(100).rows))])
+    store.commit([persist(20, dict(many(100).rows))], dense=True)
     assert PACKED in log_of(killed, 0).read_bytes()
     found = held(copied(killed, tmp_path / "again"))
     assert not found.doubts
@@ -274,7 +298,8 @@ def test_a_torn_commit_is_found_where_it_stands(tmp_path: Path) -> None:
     store = loaded(tmp_path / "a")
     commit(store, 1)
     for number in range(2, 4):
-        store.commit([persist(number, dict(many(100, lambda n, number=number: b"%d" % number * 60).rows))])
+        batch = many(100, lambda n, number=number: b"%d" % number * 60)
+        store.commit([persist(number, dict(batch.rows))], dense=number == 3)
     killed = copied(tmp_path / "a", tmp_path / "b")
     store.close()
     before = held(copied(killed, tmp_path / "c"))
@@ -286,7 +311,7 @@ def test_a_torn_commit_is_found_where_it_stands(tmp_path: Path) -> None:
 
 def test_what_is_sound_and_does_not_uncompress_is_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames_module.zlib, "compress", lambda body, level: b"x" * 20)
-    _, data = encode(EPOCH, 5, 0, many(100))
+    _, data = encode(EPOCH, 5, 0, many(100), dense=True)
     assert data.startswith(PACKED)
     assert read(data, 0) is None
     assert records_in(data, base=0) is None
@@ -303,7 +328,7 @@ def test_commits_of_many_small_records_are_held_and_read_back(tmp_path: Path) ->
             tick += 1
             of = version(tick, path=KvPath(("home", f"sensor{random.randrange(400)}")))
             batch[of.key] = random.choice((None, encode_record((of,))))
-        store.commit([persist(number, batch, {INC: Ticks.upto(tick)})])
+        store.commit([persist(number, batch, {INC: Ticks.upto(tick)})], dense=random.random() < 0.7)
         for key, record in batch.items():
             rows.pop(key, None)
             if record is not None:
