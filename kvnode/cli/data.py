@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,8 @@ from kvnode.core.ticks import Dot
 
 from .command import command
 from .durations import DURATION
-from .errors import usage
+from .errors import complain, usage
+from .hints import DOTS, existing, has_slash
 from .recursive import delete_below
 from .render import Output, age, full_value, rfc3339, short_value, to_data
 from .rows import (
@@ -56,9 +56,9 @@ async def get(ctx: click.Context, path: Path, details: bool) -> None:
     out = Output(settings_of(ctx).format)
     async with session(ctx) as link:
         with link.limit():
-            reading = await link.client.get(path)
+            reading = await existing(link, path)
     if reading.expired:
-        sys.stderr.write(f"kv: {path} is stale: {lease_text(reading, datetime.now(UTC))}\n")
+        complain(f"{path} is stale: {lease_text(reading, datetime.now(UTC))}")
     if details:
         out.one(details_row(reading), lambda: _details(reading))
     elif out.human:
@@ -160,6 +160,8 @@ async def set_(
         )
 
     await _write(ctx, path, write, f"{path} = {short_value(parsed)}")
+    if has_slash(path) and settings_of(ctx).format == "human":
+        complain(f"the slashes in {path} separate nothing: {DOTS}")
 
 
 @command(
@@ -198,7 +200,7 @@ async def delete(
     async def write(link: Session) -> Written:
         wanted = _expected(expect, absent=False)
         if wanted is None:
-            await link.client.get(path)
+            await existing(link, path)
         return await link.client.delete(path, ack=ack, timeout=link.timeout_s, expect=wanted)
 
     await _write(ctx, path, write, f"{path} deleted")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final
 
 import asyncclick as click
+
+from .text import printable
 
 
 class Exit(IntEnum):
@@ -72,6 +76,13 @@ def unwrap(exc: BaseException) -> BaseException:
         leaves = exc.exceptions
         exc = next((e for e in leaves if isinstance(e, (Exception, BaseExceptionGroup))), leaves[0])
     return exc
+
+
+def complain(text: str) -> None:
+    """Say it on standard error, behind ``kv:`` on each line; an error there has nowhere to be told."""
+    with contextlib.suppress(OSError, AttributeError):
+        sys.stderr.write("".join(f"kv: {printable(line)}\n" for line in text.splitlines()))
+        sys.stderr.flush()
 
 
 def explain(exc: BaseException) -> tuple[Exit, str]:

@@ -9,7 +9,8 @@ import asyncclick as click
 from kvnode.core.path import Path, Pattern
 
 from .command import KvGroup, Lazy, command
-from .errors import CliError, Exit
+from .errors import CliError, Exit, complain
+from .hints import how_written
 from .render import Output, short_value, to_data
 from .rows import below_argument, path_argument, pattern_option, string_option, value_of
 from .session import session
@@ -66,6 +67,8 @@ async def watch(ctx: click.Context, path: Path, pattern: Pattern | None, count: 
     out = Output(settings.format)
     seen = 0
     async with session(ctx) as link, link.client.events(path, pattern) as events:
+        if out.human and (hint := how_written(path, pattern)):
+            complain(f"{path} is taken as it stands: {hint}")
         async for item in events:
             _print(out, item)
             seen += 1

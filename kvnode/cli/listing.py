@@ -12,6 +12,7 @@ import asyncclick as click
 from kvnode.core.path import Path, Pattern
 
 from .command import command
+from .hints import nothing_below
 from .render import Output, age, short_value, to_data
 from .rows import below_argument, depth_option, keys_option, pattern_option, reading_row
 from .session import session
@@ -25,7 +26,6 @@ CONFLICT_MARK = "(!)"
 """Stands behind a value that has concurrent versions beside it."""
 STALE_MARK = "(stale)"
 """Stands behind a value whose lease has run out."""
-_WILDCARDS = frozenset({"#", "+", "*", "**"})
 
 
 @asynccontextmanager
@@ -101,10 +101,8 @@ async def _table(out: Output, rows: AsyncIterator[Reading], keys: bool) -> int:
 
 def _advise(out: Output, path: Path, pattern: Pattern | None) -> None:
     """Where nothing was found: what may have misled people who know wildcards or slashes from elsewhere."""
-    if pattern is None and any(element in _WILDCARDS for element in path):
-        out.line(f"no values at or below {path}: wildcards go into --pattern, as in --pattern home.+.temp")
-    elif any(isinstance(element, str) and "/" in element for element in path):
-        out.line(f"no values at or below {path}: dots separate the elements of a path, as in home.attic")
+    if line := nothing_below(path, pattern):
+        out.line(line)
 
 
 def marked(reading: Reading) -> str:

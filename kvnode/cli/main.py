@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,10 +12,9 @@ import asyncclick as click
 
 from .command import AfterLoop, KvGroup, Lazy, adopted
 from .console import Console
-from .errors import CliError, Exit, explain, unwrap
+from .errors import CliError, Exit, complain, explain, unwrap
 from .settings import Settings, settings_of
 from .stdout import NAME, name_stdout, silence_stdout
-from .text import printable
 
 COMPLETE_VAR: Final = "_KV_COMPLETE"
 
@@ -224,15 +222,8 @@ def _report(exc: BaseException, settings: Settings) -> int:
             sys.stdout.flush()
     except OSError:
         silence_stdout()
-    _complain(text)
+    complain(text)
     return code
-
-
-def _complain(text: str) -> None:
-    """On standard error; an error there has nowhere to be told."""
-    with contextlib.suppress(OSError, AttributeError):
-        sys.stderr.write("".join(f"kv: {printable(line)}\n" for line in text.splitlines()))
-        sys.stderr.flush()
 
 
 def run() -> None:

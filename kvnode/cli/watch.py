@@ -11,7 +11,8 @@ import asyncclick as click
 from kvnode.core.path import Path, Pattern
 
 from .command import command
-from .errors import CliError, Exit
+from .errors import CliError, Exit, complain
+from .hints import nothing_below
 from .render import Output, rfc3339, short_value, to_data
 from .rows import below_argument, depth_option, keys_option, lease_row, lease_text, pattern_option
 from .session import session
@@ -60,11 +61,15 @@ async def watch(
     settings.endless = True
     out = Output(settings.format)
     end = _End(snapshot, count)
+    hint = nothing_below(path, pattern) if out.human else ""  # told if the first item is the marker
     async with (
         session(ctx) as link,
         link.client.watch(path, pattern=pattern, depth=depth, latest=latest, keys=keys) as changes,
     ):
         async for change in changes:
+            if hint and end.is_marker(change):
+                complain(hint)
+            hint = ""
             out.record(change_row(change, keys=keys), partial(_human, change))
             if end.is_reached(change):
                 return
@@ -79,11 +84,18 @@ class _End:
         self._left = count
         self._current = False
 
+    @staticmethod
+    def is_marker(change: Change | Uptodate | Gap) -> bool:
+        """Whether this ends the snapshot."""
+        from kvnode.client import Uptodate
+
+        return isinstance(change, Uptodate)
+
     def is_reached(self, change: Change | Uptodate | Gap) -> bool:
         """Whether this was the last item."""
-        from kvnode.client import Change, Uptodate
+        from kvnode.client import Change
 
-        if isinstance(change, Uptodate):
+        if self.is_marker(change):
             self._current = True
             return self._snapshot
         if self._left is None or not self._current or not isinstance(change, Change):

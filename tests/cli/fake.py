@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from kvnode.client import History, errors
+from kvnode.client import Child, History, errors
 from kvnode.client.items import ABSENT, OMITTED, Change, Del, EventItem, Gap, Put, Reading, Sibling, Uptodate, Written
-from kvnode.core.path import Path, Pattern
+from kvnode.core.path import Path, Pattern, path_key
 from kvnode.core.stamp import stamp_of
 from kvnode.core.ticks import Dot
 
@@ -72,6 +72,12 @@ class FakeClient:
         if path not in self.entries:
             raise errors.error("not_found", f"no value at {path}")
         return self.entries[path]
+
+    async def children(self, path: Path, *, limit: int = 1_000) -> list[Child]:
+        self._called("children", path, limit)
+        below = sorted({p[: len(path) + 1] for p in self.entries if p.is_below(path) and p != path}, key=path_key)
+        more = {c for c in below for p in self.entries if p != c and p.is_below(c)}
+        return [Child(Path(c), c in self.entries, c in more) for c in below[:limit]]
 
     async def set(self, path: Path, value: Any, **options: Any) -> Written:
         self._called("set", path, value, options)

@@ -47,6 +47,22 @@ def test_no_value_is_one_line_and_code_1(kv: Kv, format: str) -> None:
     assert kv("get", "home.x", "--format", format) == Result(1, "", "kv: no value at home.x\n")
 
 
+def test_get_tells_of_what_lies_below(kv: Kv, fake: FakeClient) -> None:
+    fake.put(*(reading(path, 1) for path in ("home.attic.temp", "home.door", "a&b.c")))
+    told = "kv: no value at home, but there are some below it: kv list home\n"
+    for format in ("human", "json"):
+        assert kv("get", "home", "--format", format) == Result(1, "", told)
+    assert fake.calls[-1] == ("children", Path(("home",)), 1), "it asks for no more than one"
+    assert kv("get", "a&b").err.endswith(": kv list 'a&b'\n")
+    assert kv("get", ":").err.endswith(": kv list\n")
+    assert kv("get", "homes").err == "kv: no value at homes\n"
+
+
+def test_get_with_slashes_tells_of_dots(kv: Kv) -> None:
+    told = "kv: no value at home/attic: dots separate the elements of a path, as in home.attic\n"
+    assert kv("get", "home/attic") == kv("delete", "home/attic") == Result(1, "", told)
+
+
 def test_details(kv: Kv, fake: FakeClient) -> None:
     fake.put(reading("x", 1, conflict=True, others=(sibling("x", 2), sibling("x", ABSENT, 2))))
     found = kv("get", "x", "--details", "--format", "json").json
@@ -147,6 +163,17 @@ def _options(**changes: object) -> dict[str, object]:
 def test_set_tells_the_dot(kv: Kv) -> None:
     assert kv("set", "x", "on") == Result(0, f"x = on  ({INC}:101)\n", "")
     assert kv("set", "x", "on", "--format", "json").json == {"path": "x", "dot": f"{INC}:102"}
+
+
+def test_set_with_slashes_tells_of_dots(kv: Kv, fake: FakeClient) -> None:
+    done = kv("set", "home/attic/temp", "21")
+    assert (done.code, done.out) == (0, f"home/attic/temp = 21  ({INC}:101)\n")
+    told = "the slashes in home/attic/temp separate nothing: dots separate the elements of a path, as in home.attic"
+    assert done.err == f"kv: {told}\n"
+    assert Path(("home/attic/temp",)) in fake.entries
+    assert kv("set", "home/attic/temp", "22", "--format", "json").err == ""
+    assert kv("set", "home.attic.temp", "22").err == ""
+    assert kv("set", "home/attic/temp", "23", "--if-absent").err.count("\n") == 1, "it was not written"
 
 
 def test_string_forces_text(kv: Kv, fake: FakeClient) -> None:
@@ -268,6 +295,9 @@ def test_delete(kv: Kv, fake: FakeClient) -> None:
     fake.put(reading("x", 1))
     assert kv("delete", "x") == Result(0, f"x deleted  ({INC}:101)\n", "")
     assert kv("delete", "x") == Result(1, "", "kv: no value at x\n")
+    fake.put(reading("x.y", 1))
+    assert kv("delete", "x") == Result(1, "", "kv: no value at x, but there are some below it: kv list x\n")
+    assert Path.parse("x.y") in fake.entries
 
 
 def test_delete_with_a_condition(kv: Kv, fake: FakeClient) -> None:

@@ -147,6 +147,24 @@ def test_snapshot_ends_at_the_marker(kv: Kv, fake: FakeClient) -> None:
     assert len(kv("watch", "--snapshot", "--format", "jsonl").lines) == 2
 
 
+def test_a_watch_tells_of_other_wildcards_and_separators_on_standard_error(kv: Kv, fake: FakeClient) -> None:
+    fake.items = [Uptodate(), change("home.#", 1)]
+
+    def told(path: str, *more: str) -> str:
+        done = kv("watch", path, "--snapshot", *more)
+        assert done.code == 0
+        return done.err
+
+    for path in ("home.#", "home.*.temp", "nowhere.+"):
+        where = f"kv: no values at or below {path}"
+        assert told(path) == f"{where}: wildcards go into --pattern, as in --pattern home.+.temp\n"
+    where = "kv: no values at or below home/attic"
+    assert told("home/attic") == f"{where}: dots separate the elements of a path, as in home.attic\n"
+    assert told("home.#", "--format", "jsonl") == told("home") == told("#", "--pattern", "home.#") == ""
+    fake.items = [change("home.#", 1), Uptodate()]
+    assert told("home.#") == ""
+
+
 def test_options_of_a_watch_go_to_the_node(kv: Kv, fake: FakeClient) -> None:
     fake.items = [Uptodate()]
     kv("watch", "home", "--pattern", "home.#", "--depth", "3", "--latest", "--snapshot")
@@ -183,6 +201,15 @@ def test_events(kv: Kv, fake: FakeClient) -> None:
     ]
     assert kv("event", "send", "home.bell", "on") == Result(0, "", "")
     assert fake.calls[-1] == ("send", Path.parse("home.bell"), "on")
+
+
+def test_a_watch_of_events_tells_of_other_wildcards_and_separators(kv: Kv) -> None:
+    told = "kv: home.# is taken as it stands: wildcards go into --pattern, as in --pattern home.+.temp\n"
+    assert kv("event", "watch", "home.#").err.startswith(told)
+    told = "kv: home/bell is taken as it stands: dots separate the elements of a path, as in home.attic\n"
+    assert kv("event", "watch", "home/bell").err.startswith(told)
+    assert kv("event", "watch", "home.#", "--format", "jsonl").err.count("\n") == 1
+    assert kv("event", "watch", "--pattern", "home.#").err.count("\n") == 1
 
 
 # -- the node ------------------------------------------------------------------------------------------------
