@@ -9,6 +9,7 @@ import asyncclick as click
 
 from kvnode.codec.values import pack
 from kvnode.core.path import ROOT, Path, PathError
+from kvnode.data.plural import counted
 
 from .command import KvGroup, Lazy, command
 from .errors import usage
@@ -125,13 +126,14 @@ def _report(state: MoatState, counts: Counts, dry_run: bool) -> dict[str, Any]:
 def _for_people(state: MoatState, counts: Counts, dry_run: bool) -> str:
     written = f"{counts.written} written, {counts.unchanged} unchanged"
     done = "would be written where they differ" if dry_run else written
-    lines = [f"{counts.paths} values: {done}"]
+    lines = [f"{counted(counts.paths, 'value')}: {done}"]
     if hidden := state.hidden():
-        lines.append(f"{hidden} of them are moat-kv's own, below @.moat: for reference, nothing acts upon them")
+        some = counted(hidden, "of them is", "of them are")
+        lines.append(f"{some} moat-kv's own, below @.moat: for reference, nothing acts upon them")
     if state.deleted:
-        lines.append(f"{state.deleted} deleted entries left out")
+        lines.append(f"{counted(state.deleted, 'deleted entry', 'deleted entries')} left out")
     if state.skipped:
-        lines.append(f"{len(state.skipped)} entries have no place here:")
+        lines.append(f"{counted(len(state.skipped), 'entry has', 'entries have')} no place here:")
         lines += [f"  {path}: {why}" for path, why in state.skipped[:_SHOWN]]
     if len(state.skipped) > _SHOWN:
         lines.append(f"  and {len(state.skipped) - _SHOWN} more; --format jsonl lists all")

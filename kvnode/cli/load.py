@@ -17,6 +17,7 @@ import anyio
 import asyncclick as click
 
 from kvnode.codec.values import ValueCodecError, pack
+from kvnode.data.plural import counted
 
 from .command import command
 from .lines import Item, item_of, opened, record_of, rows_of
@@ -85,9 +86,10 @@ async def load(ctx: click.Context, file: str, versions: bool, ack: str) -> None:
 
 def _summary(counts: Counts, versions: bool) -> str:
     skipped = f", {counts.skipped} skipped (node records)" if counts.skipped else ""
+    read = f"{counted(counts.paths, 'path')} read"
     if versions:
-        return f"{counts.paths} paths read, {counts.written} versions were new{skipped}"
-    return f"{counts.paths} paths read, {counts.written} written, {counts.unchanged} unchanged{skipped}"
+        return f"{read}, {counted(counts.written, 'version was', 'versions were')} new{skipped}"
+    return f"{read}, {counts.written} written, {counts.unchanged} unchanged{skipped}"
 
 
 # -- writing -------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import asyncclick as click
 
 from kvnode.core.path import Path
+from kvnode.data.plural import counted
 
 from .errors import CliError, Exit, usage
 from .progress import Progress
@@ -38,7 +39,7 @@ async def delete_below(link: Session, out: Output, path: Path, ack: str, *, sure
             with link.limit(extra_s=WRITE_GRACE_S):
                 await link.client.batch(_deletes(paths[at : at + BATCH_PATHS]), ack=ack, timeout=link.timeout_s)
     row = {"path": str(path), "deleted": len(paths), "batches": len(batches)}
-    out.one(row, lambda: f"{len(paths)} values at and below {path} deleted")
+    out.one(row, lambda: f"{counted(len(paths), 'value')} at and below {path} deleted")
 
 
 def _deletes(paths: list[Path]) -> list[Del]:
@@ -63,7 +64,8 @@ async def _paths(link: Session, path: Path) -> list[Path]:
 
 def _ask(path: Path, count: int) -> None:
     """Raises CliError if the answer is no, or nobody is there to answer."""
+    values = counted(count, "value")
     if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
-        raise usage(f"that would delete {count} values at and below {path}: --yes does it")
-    if not click.confirm(f"Delete {count} values at and below {path}?", err=True):
+        raise usage(f"that would delete {values} at and below {path}: --yes does it")
+    if not click.confirm(f"Delete {values} at and below {path}?", err=True):
         raise CliError("nothing was deleted", Exit.NOT_FOUND)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import asyncclick as click
 
 from kvnode.core.path import Path
+from kvnode.data.plural import counted
 
 from .command import command
 from .errors import usage
@@ -19,10 +20,10 @@ from .table import Table
 from .text import printable
 
 _COUNTS: Final = {
-    "entries": "entries",
-    "conflicts": "conflicts",
-    "tombstones": "tombstones",
-    "quarantine": "quarantined",
+    "entries": ("entry", "entries"),
+    "conflicts": ("conflict", "conflicts"),
+    "tombstones": ("tombstone", "tombstones"),
+    "quarantine": ("quarantined", "quarantined"),
 }
 
 
@@ -50,7 +51,7 @@ async def status(ctx: click.Context) -> None:
 def _show(out: Output, found: dict[str, Any]) -> None:
     current = "current" if found.get("current", True) else "catching up, not current yet"
     out.line(printable(f"node {found.get('node', '?')} of cluster {found.get('cluster', '?')}: {current}"))
-    counts = [f"{found[name]} {label}" for name, label in _COUNTS.items() if name in found]
+    counts = [counted(found[name], *nouns) for name, nouns in _COUNTS.items() if name in found]
     out.line(", ".join(counts))
     store = found.get("store")
     if isinstance(store, dict):

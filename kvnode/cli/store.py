@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncclick as click
 
+from kvnode.data.plural import counted
+
 from .command import KvGroup, Lazy, command
 from .errors import CliError, Exit, usage
 from .progress import Progress
@@ -84,7 +86,7 @@ def size_text(count: int) -> str:
     size, unit = float(count), 0
     while size >= 1000 and unit < len(_UNITS) - 1:
         size, unit = size / 1000, unit + 1
-    return f"{size:.1f} {_UNITS[unit]}" if unit else f"{count} bytes"
+    return f"{size:.1f} {_UNITS[unit]}" if unit else counted(count, "byte")
 
 
 # -- check ---------------------------------------------------------------------------------------------------
@@ -133,8 +135,8 @@ def _show(out: Output, report: Report, *, backup: bool) -> None:
     size = size_text(report.bytes + report.log_bytes)
     out.line(
         printable(
-            f"{report.file}: schema {schema}, {report.entries} entries, {report.versions} versions, "
-            f"{report.incarnations} incarnations, {size}"
+            f"{report.file}: schema {schema}, {counted(report.entries, 'entry', 'entries')}, "
+            f"{counted(report.versions, 'version')}, {counted(report.incarnations, 'incarnation')}, {size}"
         )
     )
     if report.findings:
@@ -147,7 +149,7 @@ def _show(out: Output, report: Report, *, backup: bool) -> None:
     if report.is_sound:
         out.line("nothing is lost")
     else:
-        out.line(f"{report.errors} errors: {'take another backup' if backup else _MENDING}")
+        out.line(f"{counted(report.errors, 'error')}: {'take another backup' if backup else _MENDING}")
 
 
 # -- backup and restore --------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
+from kvnode.data.plural import counted
+
 Severity = Literal["error", "warning"]
 
 
@@ -96,9 +98,10 @@ def of_status(status: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("warning", "links", what, "link it with a peer that has everything; it goes on by itself")
     yield from of_peers(status["peers"])
     if count := status["conflicts"]:
-        yield Finding("warning", "conflicts", f"{count} paths have concurrent values", "kv conflicts list")
+        what = counted(count, "path has", "paths have")
+        yield Finding("warning", "conflicts", f"{what} concurrent values", "kv conflicts list")
     if count := status["quarantine"]:
-        what = f"{count} values were set aside"
+        what = f"{counted(count, 'value was', 'values were')} set aside"
         yield Finding("warning", "quarantine", what, "kv quarantine list, then restore or clear them")
     yield from of_reports(status["reports"])
 
@@ -114,7 +117,7 @@ def of_peers(peers: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
             yield Finding("warning", "lag", what, f"kv status --node {address} tells whether its store works")
         elif row["state"] not in ("linked", "elsewhere") and name not in told:
             told |= {name} - {""}
-            behind = f"; it lacks {lag} changes" if lag else ""
+            behind = f"; it lacks {counted(lag, 'change')}" if lag else ""
             why = f": {row['error']}" if row.get("error") else ""
             yield Finding(
                 "warning", "links", f"no link to {who}{why}{behind}", _way_to_link(str(row.get("error", "")), name)

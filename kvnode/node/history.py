@@ -21,6 +21,7 @@ from kvnode.client import inspect_protocol as ip
 from kvnode.client.wire import encode_part
 from kvnode.core.history import Recorder, parts_of, place_at, read_past, row_key, rows_end
 from kvnode.core.path import Path, path_key
+from kvnode.data.plural import counted
 from kvnode.store.base import StoreError
 
 from .driver import Driver
@@ -133,7 +134,7 @@ async def keep_within(driver: Driver, max_bytes: int, now_ms: int) -> None:
     if is_full:
         versions = await _trim(driver, swept.oldest(swept.size - max_bytes * 9 // 10))
         driver.store.past_use.dropped += versions
-        text = f"the past on record has reached {max_bytes} bytes: the {versions} oldest versions went"
+        text = f"the past on record has reached {max_bytes} bytes: the {counted(versions, 'oldest version')} went"
         driver.report(HISTORY_FULL, driver.replica.name, text)
     elif driver.reports.get(HISTORY_FULL, driver.replica.name) is not None:
         text = "the past on record has room again"

@@ -232,7 +232,7 @@ def _look_at_ruins(db: sqlite3.Connection, look: _Look, why: str) -> None:
             look.entries += 1
             with contextlib.suppress(ValueError):
                 look.versions += len(decode_record(record))
-    look.warn("file", f"{look.entries} entries of it can be read")
+    look.warn("file", f"{look.entries} {'entry' if look.entries == 1 else 'entries'} of it can be read")
 
 
 def _look_at_findings(found: Found, look: _Look) -> None:

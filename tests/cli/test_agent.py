@@ -82,7 +82,7 @@ def test_the_values_of_agents(kv: Kv, tree: FakeClient) -> None:
 
 def test_check(kv: Kv, fake: FakeClient) -> None:
     fake.put(reading("agent.onewire.house", {"server": "127.0.0.1:4304", "dest": "home.sensors"}))
-    assert kv("agent", "check", "onewire", "house") == Result(0, "agent.onewire.house: no problems, 1 bindings\n", "")
+    assert kv("agent", "check", "onewire", "house") == Result(0, "agent.onewire.house: no problems, 1 binding\n", "")
     bad = kv("agent", "check", "onewire", "house", "--entry", "28:.67452301EF00", '{"precision": 13}')
     assert bad.code == 1
     assert "expected 9, 10, 11 or 12, not 13" in bad.out

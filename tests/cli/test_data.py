@@ -101,6 +101,9 @@ def test_delete_below_a_path(kv: Kv, fake: FakeClient) -> None:
     assert sorted(map(str, fake.entries)) == ["@.policy.x", "homes"]
     (batch,) = [call for call in fake.calls if call[0] == "batch"]
     assert batch[2] == {"ack": "all", "timeout": 5.0}
+    fake.put(reading("home.a", 1))
+    assert kv("delete", "-r", "home").err == "kv: that would delete 1 value at and below home: --yes does it\n"
+    assert kv("delete", "-r", "home", "--yes").out == "1 value at and below home deleted\n"
     assert kv("delete", "-r", "home", "--yes") == Result(1, "", "kv: no value at or below home\n")
 
 

@@ -54,9 +54,9 @@ def test_a_dry_run_asks_no_node(tmp_path: Path, kv_here: Kv) -> None:
     done = kv_here("import", "moat", str(saved(tmp_path)), "--dry-run", "--node", "127.0.0.1:1")
     report = [
         "4 values: would be written where they differ",
-        "1 of them are moat-kv's own, below @.moat: for reference, nothing acts upon them",
+        "1 of them is moat-kv's own, below @.moat: for reference, nothing acts upon them",
         "2 deleted entries left out",
-        "1 entries have no place here:",
+        "1 entry has no place here:",
         "  :: the root holds no value here",
     ]
     assert (done.code, done.out.splitlines()) == (0, report)

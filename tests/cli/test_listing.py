@@ -236,8 +236,10 @@ def test_status(kv: Kv, fake: FakeClient) -> None:
     assert kv("status", "--format", "json").json == STATUS
     assert kv("node", "status", "--format", "json").json == STATUS
     out = kv("status").out
-    assert "node a of cluster kvnode: current\n3 entries, 1 conflicts, 2 tombstones, 0 quarantined\n" in out
+    assert "node a of cluster kvnode: current\n3 entries, 1 conflict, 2 tombstones, 0 quarantined\n" in out
     assert "store failing: disk full\n" in out
+    fake.answer = {**STATUS, "entries": 1, "tombstones": 1, "quarantine": 1}
+    assert "\n1 entry, 1 conflict, 1 tombstone, 1 quarantined\n" in kv("status").out
     fake.answer = {**STATUS, "store": {"state": "ok", "doubted": True}}
     assert "store ok; it lost something that no peer has made up for yet\n" in kv("status").out
     assert "\x1b" not in out

@@ -55,7 +55,7 @@ def test_a_sound_store(kv: Kv, data: Path) -> None:
     assert (done.code, done.err) == (0, "")
     head, verdict = done.out.splitlines()
     assert head.startswith(f"{data / FILE_NAME}: schema ")
-    assert f"{COUNT} entries, {COUNT} versions, 1 incarnations, " in head
+    assert f"{COUNT} entries, {COUNT} versions, 1 incarnation, " in head
     assert verdict == "nothing is lost"
 
 
@@ -64,7 +64,7 @@ def test_damage_is_named_and_gives_exit_code_1(kv: Kv, data: Path) -> None:
     done = kv("store", "check", "--data", str(data))
     assert done.code == 1
     assert "error  rows   home.:3.sensor10  the record is damaged (wrong checksum)" in done.out
-    assert done.out.splitlines()[-1].startswith("1 errors: start its node")
+    assert done.out.splitlines()[-1].startswith("1 error: start its node")
 
 
 def test_check_for_machines(kv: Kv, data: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_damaged_backup_is_not_restored(kv: Kv, data: Path, tmp_path: Path) ->
     assert done.code == 2
     assert "is damaged (home.:3.sensor10: " in done.err
     assert not (tmp_path / "new").exists()
-    assert kv("store", "check", str(bad)).out.splitlines()[-1] == "1 errors: take another backup"
+    assert kv("store", "check", str(bad)).out.splitlines()[-1] == "1 error: take another backup"
 
 
 # -- compact -------------------------------------------------------------------------------------------------------

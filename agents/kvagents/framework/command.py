@@ -17,6 +17,7 @@ from kvagents.framework.overview import read_status
 from kvagents.framework.run import options_of, run_until_signal
 from kvnode.core.path import Path
 from kvnode.data.logs import set_up_logging
+from kvnode.data.plural import counted
 
 
 class _Run(AgentGroup):
@@ -131,7 +132,7 @@ async def _check(
     console.show(
         ("PATH", "KEY", "PROBLEM"),
         [((str(p.path), p.key or "-", p.message), _problem(p)) for p in plan.problems],
-        empty=f"{root}: no problems, {len(plan.bindings)} bindings",
+        empty=f"{root}: no problems, {counted(len(plan.bindings), 'binding')}",
     )
     return 1 if plan.problems else 0
 

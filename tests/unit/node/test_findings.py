@@ -49,8 +49,10 @@ def test_a_healthy_node_has_none() -> None:
     [
         ({"store": {"state": "failing", "error": "disk full"}}, "error", "disk", "disk full"),
         ({"current": False}, "warning", "links", "first session"),
-        ({"conflicts": 3}, "warning", "conflicts", "3 paths"),
-        ({"quarantine": 2}, "warning", "quarantine", "2 values"),
+        ({"conflicts": 3}, "warning", "conflicts", "3 paths have"),
+        ({"conflicts": 1}, "warning", "conflicts", "1 path has concurrent values"),
+        ({"quarantine": 2}, "warning", "quarantine", "2 values were"),
+        ({"quarantine": 1}, "warning", "quarantine", "1 value was"),
     ],
 )
 def test_the_status(more: dict[str, Any], severity: str, area: str, word: str) -> None:
