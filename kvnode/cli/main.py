@@ -48,6 +48,8 @@ COMMANDS: Final = {
     "demo": Lazy("demo:demo", "Three nodes, a 1-Wire bus, a cut link: watch it work."),
     "plugins": Lazy("plugins:plugins", "List what installed packages add to kv."),
     "completion": Lazy("completion:completion", "Print the completion script of a shell."),
+    "help": Lazy("about:help_", "Show the help of a command."),
+    "version": Lazy("about:version", "Print the version."),
 }
 
 

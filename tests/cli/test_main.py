@@ -88,6 +88,22 @@ def test_help_of_everything(kv: Kv) -> None:
         assert entry.help in told
 
 
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_help_as_a_command(kv: Kv, words: tuple[str, ...]) -> None:
+    assert kv("help", *words) == kv(*words, "--help")
+
+
+def test_help_as_a_command_without_a_command_or_with_a_wrong_one(kv: Kv) -> None:
+    assert kv("help") == kv("--help")
+    wrong = kv("help", "conflict")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "Did you mean 'conflicts'?" in wrong.err
+    assert kv("help", "node", "nope").err.endswith("(see kv node --help)\n")
+    beyond = "kv: kv get has no commands, so no 'home.attic' (see kv get --help)\n"
+    assert kv("help", "get", "home.attic") == Result(2, "", beyond)
+    assert kv("help", "get", "home", "attic").err == beyond.replace("home.attic", "home")
+
+
 def _examples() -> Iterator[str]:
     yield from root().examples
     for words in ALL:
@@ -131,6 +147,10 @@ def test_version(kv: Kv) -> None:
     done = kv("--version")
     assert done.code == 0
     assert done.out.startswith("kvnode ")
+    assert kv("version") == done
+    row = kv("version", "--format", "json").json
+    assert done.out.startswith(f"kvnode {row['version']}")
+    assert isinstance(row["compiled"], bool)
 
 
 # -- global options ------------------------------------------------------------------------------------------
@@ -299,6 +319,10 @@ def test_commands_and_options_complete(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert complete("watch", "--l") == {"--latest"}
     assert "--node" in complete("get", "--")
     assert complete("get", "--format", "j") == {"json", "jsonl"}
+    assert complete("help", "") >= set(COMMANDS)
+    assert complete("help", "co") == {"completion", "conflicts"}
+    assert complete("help", "conflicts", "re") == {"resolve"}
+    assert complete("help", "get", "") == complete("help", "nope", "") == set()
     assert complete("completion", "") == {"bash", "fish", "zsh"}
 
 
@@ -330,6 +354,8 @@ def test_a_program_of_another_package(kv: Kv, plugins: list[list[str]], monkeypa
     assert kv("--node", "h:1", "extra", "run", "--flag", "-h").code == 7
     assert plugins == [["run", "--flag", "-h", "h:1"]]
     assert "extra" in kv("--help").out
+    assert kv("--node", "h:1", "help", "extra").code == 7
+    assert plugins[1:] == [["--help", "h:1"]]
 
 
 def test_a_program_that_does_not_load(kv: Kv, plugins: list[list[str]]) -> None:
@@ -346,7 +372,7 @@ def test_completion_loads_no_plugin(
 
     monkeypatch.setattr(EntryPoint, "load", refuse)
     assert _complete(monkeypatch, capsys, "ex") == {"extra"}
-    assert _complete(monkeypatch, capsys, "extra", "") == set()
+    assert _complete(monkeypatch, capsys, "extra", "") == _complete(monkeypatch, capsys, "help", "extra", "") == set()
 
 
 def test_plugins_are_listed_and_checked_on_demand(kv: Kv, plugins: list[list[str]]) -> None:
