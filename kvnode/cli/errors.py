@@ -31,7 +31,7 @@ EXIT_MEANING: Final = {
     Exit.OK: "done",
     Exit.NOT_FOUND: "there is no such value, or the condition that was asked for is false",
     Exit.USAGE: "the command line, a value or an input file is wrong; nothing was sent",
-    Exit.UNREACHABLE: "no node could be reached, or none answered in time",
+    Exit.UNREACHABLE: "no node could be reached, or none answered in time; with kv onewire scan, no owserver",
     Exit.REFUSED: "the node refused: a compare-and-set found other values, a limit, a conflict",
     Exit.ACK_TIMEOUT: "the write stands, but was not confirmed at the level asked for; its dot is printed",
     Exit.DIVERGED: "kv verify found nodes that know the same and hold different values",
@@ -102,7 +102,7 @@ def _explain(exc: BaseException) -> tuple[Exit, str]:
     if isinstance(exc, click.UsageError):
         return Exit.USAGE, _usage_text(exc)
     if isinstance(exc, click.ClickException):
-        return Exit.USAGE, exc.format_message()
+        return _chosen(exc), exc.format_message()
     code = getattr(exc, "code", None)
     if isinstance(code, str) and hasattr(exc, "message"):
         return _CODES.get(code, Exit.REFUSED), _code_text(code, exc)
@@ -114,6 +114,13 @@ def _explain(exc: BaseException) -> tuple[Exit, str]:
     if isinstance(exc, MemoryError):
         return Exit.FAILED, "out of memory"
     return Exit.FAILED, f"internal error: {type(exc).__name__}: {exc} (KV_DEBUG=1 shows where)"
+
+
+def _chosen(exc: click.ClickException) -> Exit:
+    """The exit code that a command of another package has chosen by its kind of error; click's own 1 is no choice."""
+    if exc.exit_code == click.ClickException.exit_code:
+        return Exit.USAGE
+    return next((code for code in Exit if code == exc.exit_code), Exit.FAILED)
 
 
 def _code_text(code: str, exc: BaseException) -> str:

@@ -279,6 +279,14 @@ def test_debug_shows_where(kv: Kv, fake: FakeClient, monkeypatch: pytest.MonkeyP
     assert "Traceback" in kv("get", "x").err
 
 
+@pytest.mark.parametrize(("chosen", "code"), [(None, 2), (1, 2), (3, 3), (70, 70), (99, 70)])
+def test_commands_of_other_packages_choose_an_exit_code_by_their_kind_of_error(chosen: int | None, code: int) -> None:
+    error = click.ClickException("the bus is away")
+    if chosen is not None:
+        error.exit_code = chosen
+    assert explain(error) == (code, "the bus is away")
+
+
 def test_a_group_shows_its_first_error() -> None:
     group = BaseExceptionGroup("g", [asyncio.CancelledError(), ExceptionGroup("h", [ValueError("x")])])
     assert explain(unwrap(group))[1].startswith("internal error: ValueError: x")

@@ -51,8 +51,9 @@ def test_scan(kv: Kv, bus: Counterpart) -> None:
     assert any(line.split()[-1] == f"cellar.{Path([str(COLD)])}" for line in lines)
     bus.kill()
     gone = kv("onewire", "scan", "--server", bus.address)
-    assert gone.code == 2
+    assert gone.code == 3
     assert gone.err == f"kv: owserver at {bus.address}: Connection refused; --server names another one\n"
+    assert kv("onewire", "scan", "--server", "ow.lan:port").code == 2
 
 
 def test_bind(kv: Kv, fake: FakeClient) -> None:

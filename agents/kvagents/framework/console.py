@@ -52,6 +52,12 @@ def console_of(ctx: click.Context) -> Console:
     return found
 
 
+class Unreachable(click.ClickException):
+    """What the command needs cannot be reached, or gives no answer that makes sense: ``kv`` says so and ends with 3."""
+
+    exit_code = 3
+
+
 class PathParam(click.ParamType[Path]):
     """A path in its text form."""
 

@@ -8,7 +8,7 @@ import asyncclick as click
 
 from kvagents.framework.agent import ROOT
 from kvagents.framework.config import Config
-from kvagents.framework.console import AgentGroup, PathParam, command, console_of
+from kvagents.framework.console import AgentGroup, PathParam, Unreachable, command, console_of
 from kvagents.onewire.agent import OneWire
 from kvagents.onewire.bus import ServerError, open_session
 from kvagents.onewire.config import DEFAULT_PORT, DEFAULT_SERVER, parse_server
@@ -44,7 +44,7 @@ async def _scan(ctx: click.Context, server: str, dest: Path | None) -> None:
         async with open_session(host, port) as session:
             found = await session.scan()
     except ServerError as error:
-        raise click.ClickException(f"{error.message}; --server names another one") from None
+        raise Unreachable(f"{error.message}; --server names another one") from None
     rows = [_found(rom, bus, dest) for rom, bus in sorted(found.items(), key=lambda item: (item[1], item[0]))]
     console_of(ctx).show(("DEVICE", "BUS", "TYPE", "READS", "SETS", "ENTRY"), rows, empty="no devices")
 
