@@ -162,6 +162,7 @@ async def test_what_is_being_written_is_not_damaged(tmp_path: FilePath, monkeypa
             while not stop.is_set():
                 n += 1
                 await b.driver.propose([Change(Path((f"room{n % 3}", f"n{n % COUNT}")), pack(n))], acks.MEMORY, 20)
+                await anyio.sleep(0.001)  # without, hundreds are in each commit, and each look waits for one
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(write)
