@@ -15,6 +15,8 @@ from .timing import SETTLE_S, Sample, Stopwatch, in_flight, median_ms
 IN_FLIGHT: Final = 64
 BATCHES_IN_FLIGHT: Final = 8
 LOAD_BATCH: Final = 1_000
+MOST_AHEAD: Final = 5_000
+"""So many writes may be under way to a watcher: no system lets ever more of them wait, and what they do then differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +123,16 @@ async def _until(changes: AsyncIterator[int], key: int) -> None:
 
 
 async def watched(bench: Bench) -> Sample:
-    """Updates seen by a watcher at the other node, while batches are written as fast as they are taken."""
+    """Updates seen by a watcher at the other node, while batches are written as fast as they are taken, at most
+    :data:`MOST_AHEAD` ahead of the watcher.
+    """
     count = bench.sizes.watched
+    seen = 0
+    room = anyio.Event()
 
     async def batch(number: int) -> None:
+        while number * BATCH - seen > MOST_AHEAD:
+            await room.wait()
         start = 2 * KEYS + number * BATCH
         await bench.near.put_batch(range(start, min(start + BATCH, 2 * KEYS + count)))
 
@@ -135,16 +143,14 @@ async def watched(bench: Bench) -> Sample:
         with bench.watch.span():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(write)
-                await _count(changes, count)
+                async for _ in changes:
+                    seen += 1
+                    if seen % BATCH == 0:
+                        room.set()
+                        room = anyio.Event()
+                    if seen == count:
+                        break
     return await bench.watch.sample(count / bench.watch.wall_s, count)
-
-
-async def _count(changes: AsyncIterator[int], count: int) -> None:
-    seen = 0
-    async for _ in changes:
-        seen += 1
-        if seen == count:
-            return
 
 
 async def load(bench: Bench) -> Sample:
