@@ -25,25 +25,45 @@ MOST_S: Final = 0.25
 MOST_ON_THREAD_S: Final = 2 * ALLOWED_S
 """A commit on the thread counts for no more: it is how many are slow that tells of the disk."""
 
+SLOW_S: Final = 0.002
+SLOW_IN_A_ROW: Final = 8
+"""A disk is slow if so many small commits, one after the other, took so long each. (On a busy machine some do in any
+case, but hardly all of them.)
+"""
+
 
 class Pace:
     """See the module's text."""
 
-    __slots__ = ("_level_s", "is_quick")
+    __slots__ = ("_level_s", "_slow", "is_quick")
 
     def __init__(self) -> None:
         self._level_s = UNPROVEN_S
+        self._slow = 0
         self.is_quick = False
         """Whether the next commit may be waited for on the event loop."""
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether the disk is slow, so that CPU time is little beside its sync. At first it is neither of both."""
+        return self._slow >= SLOW_IN_A_ROW
+
     def held_up(self, seconds: float) -> None:
         """A commit has held the event loop up for so long."""
+        self._count(seconds)
+        self._fill(seconds)
+
+    def _count(self, seconds: float) -> None:
+        self._slow = self._slow + 1 if seconds >= SLOW_S else 0
+
+    def _fill(self, seconds: float) -> None:
         self._level_s = min(max(self._level_s + seconds - ALLOWED_S, 0.0), MOST_S)
         self.is_quick = self._level_s <= (HOLDS_S if self.is_quick else 0.0)
 
     def took_on_thread(self, seconds: float) -> None:
         """A commit has taken the thread so long."""
-        self.held_up(min(seconds, MOST_ON_THREAD_S))
+        self._count(seconds)
+        self._fill(min(seconds, MOST_ON_THREAD_S))
 
     def failed(self) -> None:
         """A commit has failed: what a failing disk does next, and how long that takes, is the thread's to find out."""

@@ -8,8 +8,8 @@ What may take long is done on a thread: whatever is no plain commit, and all com
 quick (see :mod:`.pace`). Then the event loop commits, behind what it was to do already: what peers and watchers wait
 for leaves first.
 
-A slow disk is often flash that wears out, and beside its sync CPU time is cheap: commits to it are dense, those to a
-disk that has proved quick are not.
+A slow disk is often flash that wears out, and beside its sync CPU time is cheap: commits to one that has proved slow
+are dense.
 """
 
 from __future__ import annotations
@@ -338,7 +338,7 @@ class Writer:
 
     async def _store_all(self, batch: Sequence[Persist]) -> None:
         """Commit, on the thread if it may block. Raises StoreError."""
-        dense = self._compress == "always" or (self._compress == "auto" and not self._pace.is_quick)
+        dense = self._compress == "always" or (self._compress == "auto" and self._pace.is_slow)
         if not self._store.blocking:
             self._store.commit(batch, dense=dense)
         elif self._store.is_brief(batch):

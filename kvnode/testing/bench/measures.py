@@ -16,7 +16,7 @@ IN_FLIGHT: Final = 64
 BATCHES_IN_FLIGHT: Final = 8
 LOAD_BATCH: Final = 1_000
 MOST_AHEAD: Final = 5_000
-"""So many writes may be under way to a watcher: no system lets ever more of them wait, and what they do then differs."""
+"""So many writes may be under way to a watcher: no system lets ever more of them wait; what it does then differs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import pytest
 
 from kvnode.core.effects import Persist
 from kvnode.node.config import Compress
-from kvnode.node.pace import ALLOWED_S
+from kvnode.node.pace import ALLOWED_S, SLOW_IN_A_ROW
 from kvnode.node.writer import LINGER_S, MERGE_ABOVE, Writer
 from kvnode.store.base import StoreError, StoreIOError
 from kvnode.testing.inprocess import eventually
@@ -226,20 +226,21 @@ async def test_after_a_failure_the_thread_tries_again(monkeypatch: pytest.Monkey
 # -- dense commits -----------------------------------------------------------------------------------------------
 
 
-async def test_commits_are_dense_until_the_disk_has_proved_quick() -> None:
+async def test_commits_are_not_dense_before_the_disk_has_proved_slow() -> None:
     async with running() as run:
-        here = await run.commits(PROVEN)
-        assert run.disk.dense == [not on_loop for on_loop in here]
-        assert not run.disk.dense[-1]
+        await run.commits(PROVEN)
+        assert not any(run.disk.dense)
 
 
 async def test_on_a_slow_disk_commits_are_dense() -> None:
     async with running() as run:
-        run.disk.takes_s = 2 * ALLOWED_S
-        await run.commits(PROVEN)
+        run.disk.takes_s = SLOW_S
+        await run.commits(SLOW_IN_A_ROW)
+        assert not any(run.disk.dense)
+        await run.commits(2)
         run.disk.brief = False
         await run.commits(2)
-        assert all(run.disk.dense)
+        assert run.disk.dense[SLOW_IN_A_ROW:] == [True] * 4
 
 
 async def test_on_a_quick_disk_those_of_the_thread_are_not_dense_either() -> None:
@@ -252,12 +253,24 @@ async def test_on_a_quick_disk_those_of_the_thread_are_not_dense_either() -> Non
         assert run.disk.dense[-3:] == [False, False, False]
 
 
-async def test_when_the_disk_becomes_slow_those_behind_are_dense() -> None:
+async def test_a_commit_that_takes_long_now_and_then_makes_no_slow_disk() -> None:
+    async with running() as run:
+        for _ in range(SLOW_IN_A_ROW):
+            run.disk.takes_s = SLOW_S
+            await run.commits(SLOW_IN_A_ROW - 1)
+            run.disk.takes_s = QUICK_S
+            await run.commits(1)
+        assert not any(run.disk.dense)
+
+
+async def test_when_the_disk_becomes_slow_those_behind_are_dense_until_it_is_quick_again() -> None:
     async with running() as run:
         await run.commits(PROVEN)
         run.disk.takes_s = SLOW_S
-        await run.commits(3)
-        assert run.disk.dense[-3:] == [False, True, True]
+        await run.commits(SLOW_IN_A_ROW + 1)
+        run.disk.takes_s = QUICK_S
+        await run.commits(2)
+        assert run.disk.dense[-4:] == [False, True, True, False]
 
 
 @pytest.mark.parametrize("compress", ["always", "never"])
