@@ -104,7 +104,7 @@ class Etcd(Cluster):
             yield EtcdStore(client)
 
     async def holds(self, node: int, count: int) -> bool:
-        async with _client(self._clients[node], timeout=1) as client:
+        async with _client(self._clients[node], call_limit_s=1) as client:
             request = rpc.RangeRequest(
                 key=PREFIX, range_end=prefix_range_end(PREFIX), serializable=True, count_only=True
             )
@@ -112,6 +112,6 @@ class Etcd(Cluster):
 
 
 @asynccontextmanager
-async def _client(port: int, timeout: int = 60) -> AsyncIterator[Any]:  # noqa: ASYNC109  # of that client's calls
-    async with aetcd.Client(host="127.0.0.1", port=port, timeout=timeout, options=OPTIONS) as client:
+async def _client(port: int, call_limit_s: int = 60) -> AsyncIterator[Any]:
+    async with aetcd.Client(host="127.0.0.1", port=port, timeout=call_limit_s, options=OPTIONS) as client:
         yield client

@@ -185,8 +185,10 @@ class Writer:
 
     @property
     def _leaves_it(self) -> bool:
-        """Whether what is pending will be committed on the event loop in a moment, not by the task."""
-        return self._due_here and not (self._urgent or self._ending)
+        """Whether what is pending will be committed on the event loop in a moment, not by the task: a job, and the end,
+        come behind it, so they do not wait for that.
+        """
+        return self._due_here and not self._is_pressed
 
     @property
     def _is_busy(self) -> bool:

@@ -112,7 +112,7 @@ class Trial:
         while why := self._difference():
             if time.monotonic() > until:
                 raise NotHealed(why)
-            time.sleep(_POLL_S)
+            time.sleep(_POLL_S)  # between two looks: what other processes do, nobody tells
 
     def _difference(self) -> str | None:
         trees = {node.name: ask(node, _tree) for node in self.nodes}

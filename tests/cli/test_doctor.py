@@ -117,11 +117,11 @@ def test_the_environment_may_name_the_configuration(kv: Kv, node: FakeDoctor, mo
     assert [row["area"] for row in kv("doctor", "--format", "jsonl").lines] == ["configuration"]
 
 
-def test_other_errors_are_errors(kv: Kv, fake: FakeClient, node: FakeDoctor) -> None:
+def test_other_errors_are_errors(kv: Kv, fake: FakeClient, node: FakeDoctor, monkeypatch: pytest.MonkeyPatch) -> None:
     async def too_old(*, bundle: bool) -> dict[str, Any]:
         raise errors.error("too_old", "the node a is too old for 'diagnose'")
 
-    node.diagnose = too_old  # type: ignore[method-assign]
+    monkeypatch.setattr(node, "diagnose", too_old)
     assert kv("doctor") == Result(4, "", "kv: the node a is too old for 'diagnose'\n")
 
 

@@ -36,6 +36,9 @@ class Disk:
         self.failure: StoreError | None = None
         self.threads: list[int] = []
         self.dense: list[bool] = []
+        self.committed = 0
+        """The token of the last commit that was tried."""
+        self.backed_up_behind: list[int] = []
         self.now_s = 0.0
         self.may_go_on = threading.Event()
         self.may_go_on.set()
@@ -52,12 +55,14 @@ class Disk:
         self.busy.release()
         self.threads.append(threading.get_ident())
         self.dense.append(dense)
+        self.committed = batches[-1].token
         self.now_s += self.takes_s
         if self.failure is not None:
             raise self.failure
 
     def backup(self) -> BinaryIO:
         with self.busy:
+            self.backed_up_behind.append(self.committed)
             self.threads.append(threading.get_ident())
             assert self.may_go_on.wait(10)
             return io.BytesIO()
@@ -187,6 +192,17 @@ async def test_what_is_more_than_a_small_write_is_the_threads() -> None:
         assert await run.commits(1) == [True], "that took long, and tells nothing of a small write"
         await run.writer.backup()
         assert run.disk.threads[-1] != threading.get_ident()
+
+
+async def test_a_job_finds_what_was_pending_on_the_disk() -> None:
+    async with running() as run:
+        assert (await run.commits(PROVEN))[-1]
+        await eventually(lambda: not run.writer._lingers)  # its task is the first to hear of what comes
+        token = run.add()
+        run.writer.hurry()  # the event loop is about to commit that
+        (await run.writer.backup()).close()
+        assert run.durable[-1] == token
+        assert run.disk.backed_up_behind == [token]
 
 
 async def test_nothing_is_committed_while_a_job_is_done() -> None:
