@@ -19,6 +19,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(RUN) ## build the virtual environment .venv with kv and the agents in it
+	@echo "make: $(VENV) is ready; '. $(BIN)/activate' puts kv on your path"
 
 dev: $(DEV) ## the same, and what tests, checks and documentation need
 

@@ -35,7 +35,7 @@ class Hello(Message, frozen=True, array_like=True, tag=1):
     `session` is random per process; `marks` are the closed incarnations whose closing record is durable here (R3);
     `view` the patterns of a partial replica, None for a full one (R8); `known_hash` the hash of all of `known`.
     `links`, the processes this node is linked to, is left empty: the first :class:`Ack` tells them, a moment later, and
-    a list of all in each greeting of a mesh costs more than what it may spare until then. (0.1 and 0.2.0 fill it.)
+    a list of all in each greeting of a mesh costs more than what it may spare until then. (0.1 fills it.)
     """
 
     protocol_min: int

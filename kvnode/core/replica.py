@@ -1,6 +1,6 @@
 """The replica: a pure state machine from inputs (writes, messages, links, time) to effects.
 
-No I/O, clock, async or global randomness. One task owns it and calls it; nothing awaits inside. After any input,
+No I/O, clock, async or global randomness. One owner calls it, in turns; nothing awaits inside. After any input,
 :meth:`Replica.take_effects` gives what is to be done, in order of durability, and :attr:`Replica.next_deadline` when
 :meth:`Replica.wake` is due. The parts: `state` (what is held), `sync` (digests, sessions, relay), `acks`, `settle`,
 `forget`, `identity` (incarnations and records), `events`. What peers say comes by way of `inbound`; `greeting`,
